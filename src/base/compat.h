@@ -1,0 +1,55 @@
+/*
+ * compat.h: what differs between PostgreSQL 15, 16, 17 and 18.
+ *
+ * The only file that tests PG_VERSION_NUM. Everything else calls what is defined here.
+ */
+#ifndef DM_COMPAT_H
+#define DM_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "datamill needs PostgreSQL 15 or later"
+#endif
+
+/* The object_aclcheck() family replaced one function a catalog in 16. */
+#if PG_VERSION_NUM >= 160000
+#include "utils/acl.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_database.h"
+#define dm_server_aclcheck(oid, user, mode) object_aclcheck(ForeignServerRelationId, oid, user, mode)
+#define dm_namespace_aclcheck(oid, user, mode) object_aclcheck(NamespaceRelationId, oid, user, mode)
+#define dm_database_aclcheck(oid, user, mode) object_aclcheck(DatabaseRelationId, oid, user, mode)
+#else
+#include "utils/acl.h"
+#define dm_server_aclcheck(oid, user, mode) pg_foreign_server_aclcheck(oid, user, mode)
+#define dm_namespace_aclcheck(oid, user, mode) pg_namespace_aclcheck(oid, user, mode)
+#define dm_database_aclcheck(oid, user, mode) pg_database_aclcheck(oid, user, mode)
+#endif
+
+/* 17 renamed the resource owner and wait event interfaces; the generic event serves before that. */
+#if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
+#define dm_wait_event_make(name) WaitEventExtensionNew(name)
+#else
+#include "utils/wait_event.h"
+#define dm_wait_event_make(name) ((uint32) PG_WAIT_EXTENSION)
+#endif
+
+/* 18 added the per-node disabled count to create_foreignscan_path(), 17 the restrict-info list. */
+#if PG_VERSION_NUM >= 180000
+#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                          \
+	create_foreignscan_path(root, rel, NULL, rows, 0, startup, total, pathkeys, outer, NULL, NIL, priv)
+#elif PG_VERSION_NUM >= 170000
+#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                          \
+	create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys, outer, NULL, NIL, priv)
+#else
+#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                          \
+	create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys, outer, NULL, priv)
+#endif
+
+/* tuplesort got an int of options instead of a bool in 15; its variants moved to their own header in 16. */
+#include "utils/tuplesort.h"
+
+#endif

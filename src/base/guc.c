@@ -1,0 +1,53 @@
+/*
+ * guc.c: the settings datamill.*.
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+
+#include "base/guc.h"
+
+char *dm_guc_default_server = NULL;
+int dm_guc_prefetch_memory_kb = 64 * 1024;
+int dm_guc_hash_bits = 64;
+
+/* Defines every setting of the extension. Called once, from _PG_init. */
+void
+dm_guc_init(void)
+{
+	DefineCustomStringVariable("datamill.default_server",
+							   "Server of an s3:// URL that names none.",
+							   "Empty: the only server of datamill_s3 on which the caller has USAGE.",
+							   &dm_guc_default_server,
+							   "",
+							   PGC_USERSET,
+							   0,
+							   NULL,
+							   NULL,
+							   NULL);
+	DefineCustomIntVariable("datamill.prefetch_memory",
+							"Bytes that one scan may fetch ahead of its reader.",
+							NULL,
+							&dm_guc_prefetch_memory_kb,
+							64 * 1024,
+							1024,
+							4 * 1024 * 1024,
+							PGC_USERSET,
+							GUC_UNIT_KB,
+							NULL,
+							NULL,
+							NULL);
+	DefineCustomIntVariable("datamill.hash_bits",
+							"Bits of the key hash that cdc_merge uses to find rows; fewer make collisions.",
+							"For tests: results are the same with any value, only slower.",
+							&dm_guc_hash_bits,
+							64,
+							1,
+							64,
+							PGC_USERSET,
+							GUC_NOT_IN_SAMPLE,
+							NULL,
+							NULL,
+							NULL);
+	MarkGUCPrefixReserved("datamill");
+}

@@ -1,0 +1,49 @@
+/*
+ * csv.h: CSV bytes to records of fields (RFC 4180 and what COPY adds to it).
+ *
+ * The reader owns one buffer that a record must fit in (MaxAllocSize at most); fields point into it and live until the
+ * next read. Nothing is copied but fields with escapes in quotes, which are unescaped in place.
+ */
+#ifndef DM_CSV_H
+#define DM_CSV_H
+
+#include "postgres.h"
+
+#include "stream/stream.h"
+
+typedef struct DmCsvOptions
+{
+	char delimiter;		/* ',' */
+	char quote;			/* '"' */
+	char escape;		/* same as quote by default */
+	const char *null;	/* unquoted text that means NULL; '' by default */
+	int encoding;		/* of the bytes; the database's by default */
+	bool header;		/* the first record of each object names the columns */
+} DmCsvOptions;
+
+typedef struct DmCsvField
+{
+	char *data; /* not terminated */
+	int len;
+	bool quoted; /* was in quotes: never NULL */
+} DmCsvField;
+
+typedef struct DmCsvReader
+{
+	DmCsvField *fields;
+	int nfields;
+	int64 record;	 /* 1 for the first record of the stream, the header included */
+	int64 line;		 /* physical line on which this record starts, from 1 */
+	uint64 offset;	 /* byte offset of this record in the (uncompressed) stream */
+	bool has_high;	 /* this record holds a byte >= 0x80 or a NUL: it needs an encoding check */
+} DmCsvReader;
+
+extern void dm_csv_options_init(DmCsvOptions *options);
+/* Opens a reader in the current memory context. A UTF-8 byte order mark is skipped. */
+extern DmCsvReader *dm_csv_open(DmStream *in, const DmCsvOptions *options);
+/* Starts over on another stream with the same buffers; records, lines and offsets count from the start again. */
+extern void dm_csv_reset(DmCsvReader *reader, DmStream *in);
+/* Reads the next record; false at the end. Raises 22P04 on an unterminated quote, with record, line and offset. */
+extern bool dm_csv_read(DmCsvReader *reader);
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * datamill.c: module magic and _PG_init, the only file that may include every folder.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "base/guc.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+/* Runs once per backend, when the library is loaded. */
+void
+_PG_init(void)
+{
+	dm_guc_init();
+}

@@ -1,0 +1,61 @@
+/*
+ * objscan.h: rows of all objects that a URL names, used by the foreign-data wrapper and by sources.
+ */
+#ifndef DM_OBJSCAN_H
+#define DM_OBJSCAN_H
+
+#include "postgres.h"
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
+
+#include "codec/csv.h"
+#include "store/store.h"
+
+typedef enum DmMatch
+{
+	DM_MATCH_NAME,	  /* header fields go to columns by name; needs a header */
+	DM_MATCH_POSITION /* by position */
+} DmMatch;
+
+typedef struct DmObjScanSpec
+{
+	Oid server;
+	Oid user;
+	const char *url; /* s3://bucket/glob */
+	DmCsvOptions csv;
+	DmMatch match;
+	bool allow_empty;	  /* no matching object is not an error */
+	TupleDesc desc;		  /* the rows' shape; dropped attributes are NULL */
+	char **field_names;	  /* header name of each attribute, or NULL for the attribute's own name */
+	Bitmapset *needed;	  /* attnums (from 1) to convert; the others are left NULL. NULL with all_needed false: none */
+	bool all_needed;
+} DmObjScanSpec;
+
+typedef struct DmObjScanStats
+{
+	int64 objects_listed; /* seen in the listing under the literal prefix */
+	int64 objects_matched;
+	int64 objects_read; /* opened so far */
+	int64 bytes_matched; /* their sizes */
+	int64 bytes_read;	 /* bytes as stored that were consumed */
+	int64 rows;
+} DmObjScanStats;
+
+typedef struct DmObjScan DmObjScan;
+
+/* Lists the objects; opens none yet. Lives in the current memory context. */
+extern DmObjScan *dm_objscan_begin(const DmObjScanSpec *spec);
+/* Stores the next row in slot (virtual, of spec->desc) and returns true; false, slot cleared, at the end. Values live until the next call. */
+extern bool dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot);
+/* Starts over with the same list of objects (If-Match guards against changed ones). */
+extern void dm_objscan_rescan(DmObjScan *scan);
+extern void dm_objscan_end(DmObjScan *scan);
+extern const DmObjScanStats *dm_objscan_stats(const DmObjScan *scan);
+extern const DmStoreStats *dm_objscan_store_stats(const DmObjScan *scan);
+
+/* Sum of sizes and number of the objects that match url, for the planner. */
+extern void dm_objscan_measure(Oid server, Oid user, const char *url, int64 *objects, int64 *bytes);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * source.h: resolves a `source` argument and gives its rows: the one way to get rows for everything above.
+ *
+ * A source is a relation name, one SELECT/WITH/VALUES/TABLE query, or an object URL (s3://bucket/glob). Open it, look
+ * at the columns it offers, bind it to the columns wanted, run it:
+ *
+ *     source = dm_source_open(text, options);        columns in source->offered
+ *     dm_source_bind(source, wanted);                matched by name, types checked
+ *     dm_source_run(source, each, arg);              one pass, each row in a slot of the wanted shape
+ */
+#ifndef DM_SOURCE_H
+#define DM_SOURCE_H
+
+#include "postgres.h"
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "utils/jsonb.h"
+
+typedef enum DmSourceKind
+{
+	DM_SOURCE_RELATION,
+	DM_SOURCE_QUERY,
+	DM_SOURCE_OBJECTS
+} DmSourceKind;
+
+typedef struct DmSource
+{
+	DmSourceKind kind;
+	const char *text;	/* as given */
+	TupleDesc offered;	/* names and types; of objects: the header's names and the types inferred from a sample */
+	TupleDesc wanted;	/* set by dm_source_bind */
+	void *state;		/* of its kind */
+} DmSource;
+
+/* Called for each row. The slot and its values live until it returns. */
+typedef void (*DmSourceEach)(TupleTableSlot *slot, void *arg);
+
+/*
+ * Opens a source in the current memory context, as the current user. For objects, `options` (a jsonb object or NULL)
+ * gives server, format, header, delimiter, quote, escape, null, encoding, allow_empty and columns ({"name": "type"}
+ * instead of inference); the caller has removed or checked all other keys with dm_source_is_option().
+ */
+extern DmSource *dm_source_open(const char *text, Jsonb *options);
+extern bool dm_source_is_option(const char *name);
+/* Comma-separated names of those options, for a message. */
+extern const char *dm_source_option_names(void);
+/*
+ * Fixes which columns are wanted, by name, in the shape `wanted` (not dropped, not generated attributes only).
+ * Raises 42703 for a wanted column that the source lacks or an offered one that is not wanted (naming all of them),
+ * 42804 for a type that does not go by assignment (relations and queries only).
+ */
+extern void dm_source_bind(DmSource *source, TupleDesc wanted);
+/* One pass over all rows. Returns how many there were. Objects and relations read go to the open receipt. */
+extern int64 dm_source_run(DmSource *source, DmSourceEach each, void *arg);
+extern void dm_source_close(DmSource *source);
+
+/* The server an s3:// URL is read through: named, else the setting, else the only one with USAGE. Raises with candidates. */
+extern Oid dm_source_server(const char *name_or_null);
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * store.h: object stores behind one interface: S3 and a local directory.
+ *
+ * A store is opened from a foreign server of datamill_s3 and the user whose mapping gives the credentials. Endpoint
+ * file:///dir makes the directory's subdirectories the buckets. Listing order (bytes of the key) and meaning are the
+ * same for both; an etag changes whenever the content does.
+ */
+#ifndef DM_STORE_H
+#define DM_STORE_H
+
+#include "postgres.h"
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+#include "stream/stream.h"
+
+typedef struct DmStore DmStore;
+typedef struct DmFetch DmFetch;
+typedef struct DmUpload DmUpload;
+
+typedef struct DmObject
+{
+	char *bucket;
+	char *key;
+	char *etag;	   /* as the store gives it, without the double quotes */
+	char *version; /* NULL where the store has none */
+	int64 size;	   /* bytes as stored */
+	TimestampTz modified;
+} DmObject;
+
+typedef struct DmStoreStats
+{
+	int64 list_requests;
+	int64 get_requests;
+	int64 put_requests;
+	int64 retries;
+	int64 bytes_in; /* body bytes received */
+} DmStoreStats;
+
+/*
+ * Opens the store of a server for a user, in the current memory context, which also bounds the life of everything
+ * opened from it. Does not touch the network. The caller has checked USAGE on the server.
+ */
+extern DmStore *dm_store_open(Oid server_oid, Oid user_oid);
+extern const DmStoreStats *dm_store_stats(const DmStore *store);
+
+/*
+ * Calls each(object, arg) for every object of the bucket whose key starts with prefix, in byte order of the keys, a
+ * page at a time. The object and its strings live until each() returns. each() returns false to stop. A bucket that
+ * does not exist raises; no matching key does not.
+ */
+typedef bool (*DmStoreEach)(const DmObject *object, void *arg);
+extern void dm_store_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
+
+/* Deep copy into the current memory context. */
+extern DmObject *dm_object_copy(const DmObject *object);
+/* "s3://bucket/key", as users write it (not percent-encoded). */
+extern char *dm_object_uri(const DmObject *object);
+
+/*
+ * Reads a list of DmObject* one after another, fetching ahead (ranges of the current object and the next objects,
+ * concurrently) within datamill.prefetch_memory. Every request carries If-Match with the object's etag: a replaced
+ * object raises DM_ERRCODE_OBJECT_CHANGED. dm_fetch_next() closes the stream it gave before and returns the next
+ * object's bytes as stored, or NULL after the last one; which object it is comes in *object.
+ */
+extern DmFetch *dm_fetch_open(DmStore *store, List *objects);
+extern DmStream *dm_fetch_next(DmFetch *fetch, const DmObject **object);
+extern void dm_fetch_close(DmFetch *fetch);
+
+/*
+ * Writes one object. Bytes are spooled (bounded memory) and the object appears, whole, at dm_upload_finish(), which
+ * returns it with its etag and size. An upload that is not finished leaves nothing behind.
+ */
+extern DmUpload *dm_upload_open(DmStore *store, const char *bucket, const char *key);
+extern void dm_upload_write(DmUpload *upload, const char *data, Size len);
+extern DmObject *dm_upload_finish(DmUpload *upload);
+
+/* Splits s3://bucket/key into its parts (palloc'd; key may be empty). Raises 22023 on anything else. */
+extern void dm_url_split(const char *url, char **bucket, char **key);
+extern bool dm_url_is_object(const char *text);
+
+/* The literal part of a glob before its first wildcard, palloc'd; and whether key matches all of it. */
+extern char *dm_glob_prefix(const char *pattern);
+extern bool dm_glob_match(const char *pattern, const char *key);
+
+#endif
