@@ -36,7 +36,7 @@ extern void dm_stream_close(DmStream *stream);
 extern DmStream *dm_stream_memory_open(const char *data, Size len, const char *name);
 /* A local file, opened through fd.c. */
 extern DmStream *dm_stream_file_open(const char *path, const char *name);
-/* SHA-256 and count of all that is read through it. The hex digest (64 digits) is for after the end was read. */
+/* SHA-256 of all that is read through it. The hex digest (64 digits) is NULL until the end was read. */
 extern DmStream *dm_stream_digest_open(DmStream *below);
 extern char *dm_stream_digest_hex(DmStream *digest);
 /* Members of RFC 1952 one after another; raises on a truncated or damaged one, naming the compressed byte offset. */
