@@ -1,7 +1,7 @@
 /*
  * receipt.h: the record of what an operation read and wrote.
  *
- * 1. At most one receipt is open in a backend; scans add themselves to it (dm_receipt_input does nothing when none is).
+ * 1. Scans add what they read to the innermost open receipt of the backend; when none is open, nothing is recorded.
  * 2. A receipt is written in the transaction of its rows, or not at all.
  * 3. Its id is deterministic: sha256 over job, definition, sorted inputs and arguments. Same inputs, same id.
  */
@@ -20,9 +20,20 @@ typedef struct DmReceiptInput
 	int64 rows;			/* rows read from it */
 } DmReceiptInput;
 
-/* True while a receipt is open: scans then hash what they read. */
+typedef struct DmReceiptOutput
+{
+	const char *uri;	/* a relation's qualified name, or s3://bucket/key */
+	const char *counts; /* a JSON object of what was done to it, for example {"inserted": 3} */
+} DmReceiptOutput;
+
+typedef struct DmReceipt DmReceipt;
+
+extern DmReceipt *dm_receipt_begin(const char *kind, const char *definition, const char *arguments);
+extern void dm_receipt_output(DmReceipt *receipt, const DmReceiptOutput *output);
+extern char *dm_receipt_write(DmReceipt *receipt);
+
+/* For scans: true while a receipt is open, and its input. */
 extern bool dm_receipt_is_open(void);
-/* Copies the input into the open receipt; does nothing when none is open. */
 extern void dm_receipt_input(const DmReceiptInput *input);
 
 #endif
