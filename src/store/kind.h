@@ -1,0 +1,74 @@
+/*
+ * kind.h: what every kind of object store implements, and the settings it is opened with. Inside store/ only.
+ *
+ * A kind embeds DmStore, DmFetch and DmUpload as the first member of its own structs.
+ */
+#ifndef DM_STORE_KIND_H
+#define DM_STORE_KIND_H
+
+#include "postgres.h"
+
+#include "store/store.h"
+
+/* The options of a server and of a user's mapping. Strings are NULL where not given. */
+typedef struct DmStoreSettings
+{
+	Oid server;
+	Oid owner;				 /* of the server */
+	char *server_name;
+	char *endpoint;			 /* https://host[:port] or file:///dir, without a slash at the end */
+	char *region;
+	char *ca_file;
+	char *buckets;			 /* allowlist: patterns between commas */
+	bool virtual_host;		 /* url_style 'virtual' */
+	bool verify_tls;
+	bool anonymous;			 /* requests are not signed */
+	int connect_timeout_ms;
+	int timeout_ms;			 /* ceiling of one request without progress */
+	int max_retries;
+	int max_concurrency;
+	int part_size_bytes;	 /* of a ranged GET */
+	char *access_key_id;
+	char *secret_access_key;
+	char *session_token;
+} DmStoreSettings;
+
+typedef struct DmStoreOps
+{
+	void (*list)(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
+	DmFetch *(*fetch_open)(DmStore *store, List *objects);
+	DmStream *(*fetch_next)(DmFetch *fetch, const DmObject **object);
+	void (*fetch_close)(DmFetch *fetch);
+	DmUpload *(*upload_open)(DmStore *store, const char *bucket, const char *key);
+	void (*upload_write)(DmUpload *upload, const char *data, Size len);
+	DmObject *(*upload_finish)(DmUpload *upload);
+} DmStoreOps;
+
+struct DmStore
+{
+	const DmStoreOps *ops;
+	const DmStoreSettings *settings;
+	MemoryContext context; /* in which the store was opened */
+	DmStoreStats stats;
+};
+
+struct DmFetch
+{
+	DmStore *store;
+	List *objects;
+};
+
+struct DmUpload
+{
+	DmStore *store;
+	const char *bucket;
+	const char *key;
+};
+
+/* settings.c */
+extern DmStoreSettings *dm_store_settings_read(Oid server_oid, Oid user_oid);
+
+/* local.c: endpoint file:///dir */
+extern DmStore *dm_local_open(const DmStoreSettings *settings);
+
+#endif

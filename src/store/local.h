@@ -1,0 +1,30 @@
+/*
+ * local.h: the parts of the local directory store: local.c lists, local_io.c reads and writes. Inside store/ only.
+ */
+#ifndef DM_STORE_LOCAL_H
+#define DM_STORE_LOCAL_H
+
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+#include "base/handle.h"
+#include "store/kind.h"
+
+/* How the name of a file starts that is being uploaded. */
+#define DM_LOCAL_TEMP ".datamill-upload-"
+
+extern int dm_local_folder_open(const DmStore *store, const char *bucket, const char *key, const char **name, bool make);
+extern char *dm_local_etag(const struct stat *st);
+extern void dm_local_object(DmObject *object, const char *bucket, const char *key, const struct stat *st);
+extern void dm_local_fd_release(void *resource);
+extern DmHandle *dm_local_fd_handle(MemoryContext context, int fd);
+
+extern DmFetch *dm_local_fetch_open(DmStore *store, List *objects);
+extern DmStream *dm_local_fetch_next(DmFetch *fetch, const DmObject **object);
+extern void dm_local_fetch_close(DmFetch *fetch);
+extern DmUpload *dm_local_upload_open(DmStore *store, const char *bucket, const char *key);
+extern void dm_local_upload_write(DmUpload *upload, const char *data, Size len);
+extern DmObject *dm_local_upload_finish(DmUpload *upload);
+
+#endif

@@ -1,0 +1,154 @@
+/*
+ * store.c: the one interface of all object stores: picks the kind by the endpoint and passes each call on.
+ *
+ * Invariants of this folder:
+ * 1. A bucket is checked against its name rules and the server's allowlist before a kind ever sees it.
+ * 2. What a kind holds outside palloc (files, requests) is bound to the memory context it was opened in.
+ * 3. A reader gets all bytes of the version that was listed, or an error; never fewer bytes, never two versions.
+ * 4. Secrets stay in DmStoreSettings: no message, name or stream carries them.
+ */
+#include "postgres.h"
+
+#include "store/kind.h"
+
+static void check_bucket(const DmStore *store, const char *bucket);
+
+/* Opens the store that the server's endpoint names; see store.h. */
+DmStore *
+dm_store_open(Oid server_oid, Oid user_oid)
+{
+	DmStoreSettings *settings = dm_store_settings_read(server_oid, user_oid);
+
+	if (strncmp(settings->endpoint, "file://", 7) == 0)
+		return dm_local_open(settings);
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("endpoint \"%s\" of server \"%s\" is not supported yet", settings->endpoint, settings->server_name)));
+	return NULL;
+}
+
+/* Counts of requests and bytes so far; they live as long as the store. */
+const DmStoreStats *
+dm_store_stats(const DmStore *store)
+{
+	return &store->stats;
+}
+
+/* Lists the keys under a prefix; see store.h. */
+void
+dm_store_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg)
+{
+	check_bucket(store, bucket);
+	store->ops->list(store, bucket, prefix, each, arg);
+}
+
+/* Starts to read a list of DmObject*; see store.h. The list must outlive the fetch. */
+DmFetch *
+dm_fetch_open(DmStore *store, List *objects)
+{
+	ListCell *lc;
+
+	foreach (lc, objects)
+		check_bucket(store, ((DmObject *) lfirst(lc))->bucket);
+	return store->ops->fetch_open(store, objects);
+}
+
+/* Gives the stream of the next object, or NULL after the last; see store.h. */
+DmStream *
+dm_fetch_next(DmFetch *fetch, const DmObject **object)
+{
+	return fetch->store->ops->fetch_next(fetch, object);
+}
+
+/* Ends a fetch at any point: stops requests in flight and closes the stream it gave. */
+void
+dm_fetch_close(DmFetch *fetch)
+{
+	fetch->store->ops->fetch_close(fetch);
+}
+
+/* Starts to write one object; see store.h. */
+DmUpload *
+dm_upload_open(DmStore *store, const char *bucket, const char *key)
+{
+	check_bucket(store, bucket);
+	if (key[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot write an object without a key"),
+				 errdetail("The URL is \"s3://%s/\".", bucket),
+				 errhint("Name the object after the bucket: s3://%s/name.", bucket)));
+	return store->ops->upload_open(store, bucket, key);
+}
+
+/* Appends bytes to the object being written. */
+void
+dm_upload_write(DmUpload *upload, const char *data, Size len)
+{
+	upload->store->ops->upload_write(upload, data, len);
+}
+
+/* Makes the object appear, whole, and returns it in the current memory context. */
+DmObject *
+dm_upload_finish(DmUpload *upload)
+{
+	return upload->store->ops->upload_finish(upload);
+}
+
+/* Deep copy into the current memory context. */
+DmObject *
+dm_object_copy(const DmObject *object)
+{
+	DmObject *copy = palloc(sizeof(DmObject));
+
+	*copy = *object;
+	copy->bucket = pstrdup(object->bucket);
+	copy->key = pstrdup(object->key);
+	copy->etag = object->etag ? pstrdup(object->etag) : NULL;
+	copy->version = object->version ? pstrdup(object->version) : NULL;
+	return copy;
+}
+
+/* "s3://bucket/key", palloc'd, as users write it. */
+char *
+dm_object_uri(const DmObject *object)
+{
+	return psprintf("s3://%s/%s", object->bucket, object->key);
+}
+
+/* True if bucket matches one of the comma-separated patterns. */
+static bool
+is_bucket_allowed(const char *patterns, const char *bucket)
+{
+	char *list = pstrdup(patterns);
+	char *state = NULL;
+
+	for (char *pattern = strtok_r(list, ", ", &state); pattern; pattern = strtok_r(NULL, ", ", &state))
+	{
+		if (dm_glob_match(pattern, bucket))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Raises unless the bucket has a name that is safe in a path and in a host name (22023) and is on the server's
+ * allowlist (42501).
+ */
+static void
+check_bucket(const DmStore *store, const char *bucket)
+{
+	Size len = strlen(bucket);
+
+	if (len == 0 || len > 255 || bucket[0] == '.' || strspn(bucket, "abcdefghijklmnopqrstuvwxyz"
+																	 "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != len)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid bucket name \"%s\"", bucket),
+				 errhint("Bucket names have letters, digits, dots, hyphens and underscores, and no wildcards.")));
+	if (store->settings->buckets && !is_bucket_allowed(store->settings->buckets, bucket))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("server \"%s\" does not allow bucket \"%s\"", store->settings->server_name, bucket),
+				 errdetail("Its option \"buckets\" is \"%s\".", store->settings->buckets)));
+}
