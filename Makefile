@@ -9,7 +9,7 @@ OBJS = $(SRCS:.c=.o)
 
 PG_CPPFLAGS = -Isrc
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wvla \
-	-fvisibility=hidden $(WERROR)
+	-fno-semantic-interposition $(WERROR)
 WERROR = $(if $(CI),-Werror,)
 SHLIB_LINK = -lcurl -lcrypto -lz -ljansson -lexpat -lxxhash
 
