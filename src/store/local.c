@@ -40,6 +40,7 @@ typedef struct LocalListing
 	const char *prefix;
 	DmStoreEach each;
 	void *arg;
+	MemoryContext caller; /* each() runs in the context that dm_store_list was called in */
 } LocalListing;
 
 /* Steps of a key that deep are an error: recursion is one level a step. */
@@ -200,7 +201,7 @@ report_folder(const LocalListing *listing, const char *folder)
 static void
 local_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg)
 {
-	LocalListing listing = {(LocalStore *) store, bucket, prefix, each, arg};
+	LocalListing listing = {(LocalStore *) store, bucket, prefix, each, arg, CurrentMemoryContext};
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "datamill local list", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
@@ -283,13 +284,16 @@ list_file(const LocalListing *listing, int fd, const char *name, const char *key
 {
 	struct stat st;
 	DmObject object;
+	MemoryContext old;
 	bool more;
 
 	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
 		return true;
 	pg_verifymbstr(key, strlen(key), false);
 	dm_local_object(&object, listing->bucket, key, &st);
+	old = MemoryContextSwitchTo(listing->caller);
 	more = listing->each(&object, listing->arg);
+	MemoryContextSwitchTo(old);
 	pfree(object.etag);
 	return more;
 }

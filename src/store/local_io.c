@@ -228,11 +228,12 @@ report_upload(const char *bucket, const char *key)
 {
 	int save_errno = errno;
 
-	if (save_errno == EINVAL || save_errno == ENAMETOOLONG || save_errno == ELOOP || save_errno == ENOTDIR)
+	if (save_errno == EINVAL || save_errno == ENAMETOOLONG || save_errno == ELOOP || save_errno == ENOTDIR ||
+		save_errno == EISDIR)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key \"%s\" cannot be a file of a local directory", key),
-				 errhint("Its steps between slashes must be plain names, none of them a file, a link, empty, '.' or '..'.")));
+				 errhint("Its steps must be plain names: not empty, no link, no file where a folder must be, '.' or '..'.")));
 	if (save_errno == ENOENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

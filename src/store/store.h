@@ -46,8 +46,8 @@ extern const DmStoreStats *dm_store_stats(const DmStore *store);
 
 /*
  * Calls each(object, arg) for every object of the bucket whose key starts with prefix, in byte order of the keys, a
- * page at a time. The object and its strings live until each() returns. each() returns false to stop. A bucket that
- * does not exist raises; no matching key does not.
+ * page at a time. The object and its strings live until each() returns; each() runs in the caller's memory context and
+ * returns false to stop. A bucket that does not exist raises; no matching key does not.
  */
 typedef bool (*DmStoreEach)(const DmObject *object, void *arg);
 extern void dm_store_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
