@@ -70,10 +70,15 @@ count_tap() {
 
 # The checks of test/lint/, each one pass or fail; 77 means that its program is not installed.
 run_lint() {
+  local IFS=$'\n'
   local f rc
   step "lint"
-  for f in $(files_of "$DM_REPO/test/lint" sh "$@"); do
-    timeout 600 bash "$f" "$DM_REPO"
+  for f in $(files_of "$DM_REPO/test/lint" sh "$@") $(files_of "$DM_REPO/test/lint" py "$@"); do
+    case $f in
+      */source.py) continue ;;
+      *.py) PYTHONDONTWRITEBYTECODE=1 timeout 120 python3 "$f" "$DM_REPO" ;;
+      *) timeout 600 bash "$f" "$DM_REPO" ;;
+    esac
     rc=$?
     if [ $rc = 77 ]; then skipped=$((skipped + 1)); else count $rc "lint $(name_of "$f")"; fi
   done
@@ -81,6 +86,7 @@ run_lint() {
 
 # test/unit/*.c: stand-alone programs that print TAP.
 run_unit() {
+  local IFS=$'\n'
   local f n log
   for f in $(files_of "$DM_REPO/test/unit" c "$@"); do
     [ "$f" != "" ] || continue
@@ -120,6 +126,7 @@ test_copy() {
 
 # pg_regress over test/sql/*.sql.
 run_regress() {
+  local IFS=$'\n'
   local names=() f out=$DM_PRIVATE/test/regress log=$DM_PRIVATE/regress.log rc
   for f in $(files_of "$DM_REPO/test/sql" sql "$@"); do names+=("$(name_of "$f")"); done
   [ ${#names[@]} -gt 0 ] || return 0
@@ -136,6 +143,7 @@ run_regress() {
 
 # test/specs/*.spec with the isolation tester.
 run_isolation() {
+  local IFS=$'\n'
   local names=() f out=$DM_PRIVATE/test/isolation log=$DM_PRIVATE/isolation.log rc
   for f in $(files_of "$DM_REPO/test/specs" spec "$@"); do names+=("$(name_of "$f")"); done
   [ ${#names[@]} -gt 0 ] || return 0
@@ -169,6 +177,7 @@ count_regress() {
 
 # test/t/*.pl, each in a folder of its own.
 run_tap() {
+  local IFS=$'\n'
   local f n dir log rc
   for f in $(files_of "$DM_REPO/test/t" pl "$@"); do
     n=$(name_of "$f") dir=$DM_PRIVATE/tap/$n log=$DM_PRIVATE/tap/$n.log

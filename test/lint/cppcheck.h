@@ -1,0 +1,20 @@
+/*
+ * cppcheck.h: what cppcheck has to know of Postgres, whose headers it does not read.
+ */
+#define PG_VERSION_NUM 150000
+#define PG_MODULE_MAGIC extern int dm_magic
+#define PG_FUNCTION_INFO_V1(name) extern int name##_info
+#define PGDLLEXPORT
+#define FLEXIBLE_ARRAY_MEMBER
+#define pg_attribute_noreturn()
+#define pg_attribute_printf(format, arguments)
+#define PG_USED_FOR_ASSERTS_ONLY
+#define pg_attribute_unused()
+#define likely(condition) (condition)
+#define unlikely(condition) (condition)
+#define PG_TRY() {
+#define PG_CATCH() } if (dm_caught()) {
+#define PG_FINALLY() } {
+#define PG_END_TRY() }
+#define PG_RE_THROW() abort()
+#define foreach(cell, list) for (cell = dm_first(list); cell; cell = dm_next(cell))
