@@ -6,6 +6,20 @@ GRANT USAGE ON SCHEMA datamill TO PUBLIC;
 
 ---------------------------------------------------------------- fdw
 
+CREATE FUNCTION datamill.s3_fdw_handler() RETURNS pg_catalog.fdw_handler
+AS 'MODULE_PATHNAME', 'dm_s3_fdw_handler' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION datamill.s3_fdw_handler() FROM PUBLIC;
+COMMENT ON FUNCTION datamill.s3_fdw_handler() IS 'Handler of foreign-data wrapper datamill_s3.';
+
+CREATE FUNCTION datamill.s3_fdw_validator(options pg_catalog.text[], catalog pg_catalog.oid) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'dm_s3_fdw_validator' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.s3_fdw_validator(pg_catalog.text[], pg_catalog.oid) IS
+  'Checks the options of servers, user mappings, tables and columns of datamill_s3.';
+
+CREATE FOREIGN DATA WRAPPER datamill_s3 HANDLER datamill.s3_fdw_handler VALIDATOR datamill.s3_fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER datamill_s3 IS
+  'Objects of an S3 store, or of a local directory that stands in for one, as foreign tables.';
+
 ---------------------------------------------------------------- receipt
 
 CREATE TABLE datamill.receipt_log (

@@ -1,0 +1,28 @@
+/*
+ * s3_fdw_sql.c: what SQL calls of datamill_s3: its handler and its validator.
+ */
+#include "postgres.h"
+
+#include "access/reloptions.h"
+#include "fmgr.h"
+
+#include "fdw/s3_options.h"
+
+PG_FUNCTION_INFO_V1(dm_s3_fdw_handler);
+PG_FUNCTION_INFO_V1(dm_s3_fdw_validator);
+
+/* SQL: s3_fdw_handler() returns fdw_handler. */
+Datum
+dm_s3_fdw_handler(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("foreign tables of datamill_s3 are not there yet")));
+	PG_RETURN_NULL();
+}
+
+/* SQL: s3_fdw_validator(options text[], catalog oid) returns void. */
+Datum
+dm_s3_fdw_validator(PG_FUNCTION_ARGS)
+{
+	dm_s3_options_check(untransformRelOptions(PG_GETARG_DATUM(0)), PG_GETARG_OID(1));
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,250 @@
+/*
+ * s3_options.c: the one table of datamill_s3's options, and who may set which.
+ *
+ * 1. Secrets stand on user mappings only: everybody can read the options of servers and tables.
+ * 2. What lends out the server's own files or identity is for superusers, or for the predefined role of file readers.
+ *    A validator gets all options of an object on every ALTER, so these checks hold for whoever alters it last.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_foreign_table.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/rel.h"
+
+#include "base/options.h"
+#include "fdw/s3_options.h"
+#include "source/format_options.h"
+#include "store/store.h"
+
+#define SERVER DM_OPTION_SERVER
+#define MAPPING DM_OPTION_MAPPING
+#define TABLE DM_OPTION_TABLE
+#define COLUMN DM_OPTION_COLUMN
+#define KB INT64CONST(1024)
+
+static const DmOption s3_table[] = {
+	{"endpoint", DM_OPTION_STRING, SERVER, .help = "http(s)://host[:port], or file:///folder whose subfolders are buckets"},
+	{"region", DM_OPTION_STRING, SERVER, .help = "region that requests are signed for (default: us-east-1)"},
+	{"url_style", DM_OPTION_ENUM, SERVER, .values = "path, virtual", .help = "where the bucket stands in a request"},
+	{"credentials",
+	 DM_OPTION_ENUM,
+	 SERVER,
+	 .values = "mapping, anonymous",
+	 .later = "env, profile, imds, ecs, web_identity",
+	 .help = "where keys come from (default: the user mapping)"},
+	{"role_arn", DM_OPTION_STRING, SERVER, .unsupported = true, .help = "role to assume"},
+	{"external_id", DM_OPTION_STRING, SERVER, .unsupported = true, .help = "external id for the role"},
+	{"ca_file", DM_OPTION_STRING, SERVER, .help = "certificates to trust, a file on the server's host"},
+	{"verify_tls", DM_OPTION_BOOL, SERVER, .help = "check certificates (default: true)"},
+	{"buckets", DM_OPTION_STRING, SERVER, .help = "patterns of the buckets allowed, separated by commas (default: all)"},
+	{"requester_pays", DM_OPTION_BOOL, SERVER, .unsupported = true, .help = "the requester pays for transfers"},
+	{"connect_timeout", DM_OPTION_DURATION, SERVER, .min = 1, .max = 600000, .help = "to connect (default: 10s)"},
+	{"timeout", DM_OPTION_DURATION, SERVER, .min = 1, .max = 86400000, .help = "of one request (default: 60s)"},
+	{"max_retries", DM_OPTION_INT, SERVER, .min = 0, .max = 100, .help = "of one request (default: 8)"},
+	{"max_concurrency", DM_OPTION_INT, SERVER, .min = 1, .max = 64, .help = "requests at once (default: 8)"},
+	{"part_size", DM_OPTION_SIZE, SERVER, .min = 64 * KB, .max = 512 * KB * KB, .help = "of a ranged GET (default: 8MB)"},
+	{"access_key_id", DM_OPTION_STRING, MAPPING, .secret = true, .help = "id of the access key"},
+	{"secret_access_key", DM_OPTION_STRING, MAPPING, .secret = true, .help = "secret of the access key"},
+	{"session_token", DM_OPTION_STRING, MAPPING, .secret = true, .help = "token of temporary credentials"},
+	{"url", DM_OPTION_STRING, TABLE, .help = "s3://bucket/key; the key may have wildcards"},
+	{"name", DM_OPTION_STRING, COLUMN, .help = "the column's name in the header (default: its own)"},
+};
+
+static const DmOptionSet s3_options = {s3_table, lengthof(s3_table), &dm_format_options};
+
+/* Returns the place that a catalog's options stand in, or 0 for one that takes none. */
+static int
+place_of(Oid catalog)
+{
+	switch (catalog)
+	{
+		case ForeignServerRelationId: return SERVER;
+		case UserMappingRelationId: return MAPPING;
+		case ForeignTableRelationId: return TABLE;
+		case AttributeRelationId: return COLUMN;
+		default: return 0;
+	}
+}
+
+/* Raises HV00D on a secret that is not on a user mapping, with where it belongs; its value is not shown. */
+static void
+check_secrets(List *options, int place)
+{
+	ListCell *cell;
+
+	foreach (cell, options)
+	{
+		DefElem *def = lfirst(cell);
+		const DmOption *option = dm_option_find(&s3_options, def->defname, MAPPING);
+
+		if (option && option->secret && place != MAPPING)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("option \"%s\" is a secret and belongs on a user mapping", def->defname),
+					 errhint("CREATE USER MAPPING FOR ... SERVER ... OPTIONS (%s '...');", def->defname)));
+	}
+}
+
+/* Raises 42501 for an option that only superusers, or also members of pg_read_server_files, may set. */
+static void
+check_right(const char *what, bool file_readers_too)
+{
+	if (superuser())
+		return;
+	if (file_readers_too && has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to set %s", what),
+			 file_readers_too
+				 ? errhint("Only superusers and members of pg_read_server_files may, since it reads files of the server's host.")
+				 : errhint("Only superusers may.")));
+}
+
+/* Checks an endpoint: its scheme, and who may name a folder of the host. Raises HV024 or 42501. */
+static void
+check_endpoint(const char *endpoint)
+{
+	if (strncmp(endpoint, "file://", 7) == 0)
+	{
+		check_right("an endpoint of the server's own files", true);
+		if (endpoint[7] != '/')
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+					 errmsg("endpoint \"%s\" is not an absolute folder", endpoint),
+					 errhint("Write three slashes: file:///srv/buckets.")));
+		return;
+	}
+	if (strncmp(endpoint, "http://", 7) != 0 && strncmp(endpoint, "https://", 8) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid value for option \"endpoint\": \"%s\"", endpoint),
+				 errhint("It must begin with https://, http:// or file:///.")));
+	if (strchr(endpoint, '@'))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("option \"endpoint\" must not hold a user or password"),
+				 errhint("Keys belong on a user mapping.")));
+}
+
+/* Checks what goes beyond the type of a server's options. */
+static void
+check_server(List *options)
+{
+	const char *endpoint = dm_option_get(options, "endpoint");
+	const char *verify_tls = dm_option_get(options, "verify_tls");
+	const char *credentials = dm_option_get(options, "credentials");
+
+	if (endpoint)
+		check_endpoint(endpoint);
+	if (dm_option_get(options, "ca_file"))
+		check_right("option \"ca_file\"", true);
+	if (verify_tls && !dm_option_bool("verify_tls", verify_tls))
+		check_right("option \"verify_tls\" to false", false);
+	if (credentials && strcmp(credentials, "mapping") != 0 && strcmp(credentials, "anonymous") != 0)
+		check_right("option \"credentials\" to the host's own identity", false);
+}
+
+/* Raises HV024 unless a mapping's keys come in pairs. */
+static void
+check_mapping(List *options)
+{
+	bool has_id = dm_option_get(options, "access_key_id") != NULL;
+	bool has_secret = dm_option_get(options, "secret_access_key") != NULL;
+
+	if (has_id != has_secret || (dm_option_get(options, "session_token") && !has_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("option \"%s\" is missing", has_id ? "secret_access_key" : "access_key_id"),
+				 errhint("Set access_key_id and secret_access_key together.")));
+}
+
+/* Checks what goes beyond the type of a table's options: a URL of objects, a format without contradictions. */
+static void
+check_table(List *options)
+{
+	const char *url = dm_option_get(options, "url");
+	DmObjScanSpec spec = {0};
+	char *bucket;
+	char *key;
+
+	if (!url)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("option \"url\" is missing"),
+				 errhint("Say which objects the table reads: OPTIONS (url 's3://bucket/prefix/*.csv').")));
+	dm_url_split(url, &bucket, &key);
+	dm_format_read(&spec, options);
+}
+
+/*
+ * Checks options as CREATE and ALTER of a server, mapping, table or column give them (all that the object will have),
+ * for the current user. Raises class HV on unknown ones and bad values, 42501 on a right that is missing, 0A000 on
+ * what is not supported yet.
+ */
+void
+dm_s3_options_check(List *options, Oid catalog)
+{
+	int place = place_of(catalog);
+
+	check_secrets(options, place);
+	/* Rights come before values: who may not set credentials need not learn what is supported. */
+	if (place == SERVER)
+		check_server(options);
+	dm_options_check(&s3_options, place, options);
+	if (place == MAPPING)
+		check_mapping(options);
+	else if (place == TABLE)
+		check_table(options);
+}
+
+/*
+ * Returns the header name of each attribute of a table, NULL where it is the attribute's own, in the current context;
+ * NULL when no column says otherwise.
+ */
+static char **
+field_names(Oid table)
+{
+	Relation relation = table_open(table, NoLock);
+	int natts = RelationGetNumberOfAttributes(relation);
+	char **names = NULL;
+
+	for (AttrNumber attnum = 1; attnum <= natts; attnum++)
+	{
+		const char *name = dm_option_get(GetForeignColumnOptions(table, attnum), "name");
+
+		if (!name)
+			continue;
+		if (!names)
+			names = palloc0(natts * sizeof(char *));
+		names[attnum - 1] = pstrdup(name);
+	}
+	table_close(relation, NoLock);
+	return names;
+}
+
+/*
+ * Fills in a foreign table's server, url, format and field names, to be read as user. The caller holds a lock on the
+ * table, and sets desc and what is needed.
+ */
+void
+dm_s3_table_spec(DmObjScanSpec *spec, Oid table, Oid user)
+{
+	ForeignTable *foreign_table = GetForeignTable(table);
+
+	memset(spec, 0, sizeof(*spec));
+	spec->server = foreign_table->serverid;
+	spec->user = user;
+	spec->url = dm_option_get(foreign_table->options, "url");
+	spec->field_names = field_names(table);
+	dm_format_read(spec, foreign_table->options);
+}

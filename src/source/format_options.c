@@ -1,0 +1,123 @@
+/*
+ * format_options.c: the options that say how objects are read, and their way into a DmObjScanSpec.
+ *
+ * Names and rules are those of COPY where COPY has them.
+ */
+#include "postgres.h"
+
+#include "commands/defrem.h"
+#include "mb/pg_wchar.h"
+
+#include "source/format_options.h"
+
+#define BOTH (DM_OPTION_TABLE | DM_OPTION_FUNCTION)
+
+static const DmOption format_table[] = {
+	{"format", DM_OPTION_ENUM, BOTH, .values = "csv", .later = "jsonl, json, parquet", .help = "what the objects hold"},
+	{"header", DM_OPTION_BOOL, BOTH, .help = "the first record of each object names the columns (default: true)"},
+	{"delimiter", DM_OPTION_CHAR, BOTH, .help = "between fields (default: comma)"},
+	{"quote", DM_OPTION_CHAR, BOTH, .help = "around fields (default: double quote)"},
+	{"escape", DM_OPTION_CHAR, BOTH, .help = "before a quote within quotes (default: the quote)"},
+	{"null", DM_OPTION_TEXT, BOTH, .help = "the unquoted text that is NULL (default: empty)"},
+	{"encoding", DM_OPTION_STRING, BOTH, .help = "of the bytes (default: the database's)"},
+	{"match", DM_OPTION_ENUM, BOTH, .values = "name, position", .help = "how fields find columns (default: name)"},
+	{"allow_empty", DM_OPTION_BOOL, BOTH, .help = "no matching object is not an error (default: false)"},
+};
+
+static const DmOption source_table[] = {
+	{"server", DM_OPTION_STRING, DM_OPTION_FUNCTION, .help = "foreign server that an s3:// URL is read through"},
+	{"columns", DM_OPTION_OBJECT, DM_OPTION_FUNCTION, .help = "types of columns by name, instead of inferred ones"},
+};
+
+const DmOptionSet dm_format_options = {format_table, lengthof(format_table), NULL};
+const DmOptionSet dm_source_options = {source_table, lengthof(source_table), &dm_format_options};
+
+/* Returns the encoding of a name; raises 22023 on one that is not known. */
+static int
+read_encoding(const char *value)
+{
+	int encoding = pg_char_to_encoding(value);
+
+	if (encoding < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown encoding \"%s\"", value),
+				 errhint("Name one that the server knows, such as UTF8, LATIN1 or WIN1252.")));
+	return encoding;
+}
+
+/*
+ * Stores one checked option; its value is not copied. Options that are not about the format are none of its business.
+ * Raises 22023 on an unknown encoding.
+ */
+static void
+set_option(DmObjScanSpec *spec, const char *name, const char *value)
+{
+	if (strcmp(name, "header") == 0)
+		spec->csv.header = dm_option_bool(name, value);
+	else if (strcmp(name, "delimiter") == 0)
+		spec->csv.delimiter = value[0];
+	else if (strcmp(name, "quote") == 0)
+		spec->csv.quote = value[0];
+	else if (strcmp(name, "escape") == 0)
+		spec->csv.escape = value[0];
+	else if (strcmp(name, "null") == 0)
+		spec->csv.null = value;
+	else if (strcmp(name, "encoding") == 0)
+		spec->csv.encoding = read_encoding(value);
+	else if (strcmp(name, "match") == 0)
+		spec->match = strcmp(value, "position") == 0 ? DM_MATCH_POSITION : DM_MATCH_NAME;
+	else if (strcmp(name, "allow_empty") == 0)
+		spec->allow_empty = dm_option_bool(name, value);
+}
+
+/* Raises 22023 with why the options of a format contradict each other. */
+static void
+conflict_error(const char *message, const char *hint)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", message), errhint("%s", hint)));
+}
+
+/* Raises 22023 on options that contradict each other; as COPY does, for the same cases. */
+static void
+check_format(const DmObjScanSpec *spec)
+{
+	const DmCsvOptions *csv = &spec->csv;
+
+	if (csv->delimiter == csv->quote)
+		conflict_error("delimiter and quote must be different", "Change one of the two options.");
+	if (strchr(csv->null, csv->delimiter) || strpbrk(csv->null, "\r\n"))
+		conflict_error("the text of option \"null\" must not hold the delimiter or a line break",
+					   "Choose another text for NULL.");
+	if (strchr(csv->null, csv->quote))
+		conflict_error("the text of option \"null\" must not hold the quote",
+					   "Only fields without quotes are compared with it.");
+	if (!csv->header && spec->match == DM_MATCH_NAME)
+		conflict_error("match 'name' needs a header", "Set match 'position', or header 'true'.");
+}
+
+/*
+ * Sets the format part of a spec from checked options (a list of DefElem, whose values it keeps) and from the defaults:
+ * CSV with a header, matched by name; by position when there is no header. Raises 22023 on an unknown encoding and on
+ * options that contradict each other.
+ */
+void
+dm_format_read(DmObjScanSpec *spec, List *options)
+{
+	ListCell *cell;
+
+	spec->csv = (DmCsvOptions){.delimiter = ',', .quote = '"', .null = "", .encoding = GetDatabaseEncoding()};
+	spec->csv.header = true;
+	spec->allow_empty = false;
+	foreach (cell, options)
+	{
+		DefElem *def = lfirst(cell);
+
+		set_option(spec, def->defname, defGetString(def));
+	}
+	if (!dm_option_get(options, "escape"))
+		spec->csv.escape = spec->csv.quote;
+	if (!dm_option_get(options, "match"))
+		spec->match = spec->csv.header ? DM_MATCH_NAME : DM_MATCH_POSITION;
+	check_format(spec);
+}
