@@ -10,6 +10,7 @@
 char *dm_guc_default_server = NULL;
 int dm_guc_prefetch_memory_kb = 64 * 1024;
 int dm_guc_hash_bits = 64;
+int dm_guc_csv_buffer_bytes = 256 * 1024;
 
 /* Defines every setting of the extension. Called once, from _PG_init. */
 void
@@ -46,6 +47,18 @@ dm_guc_init(void)
 							64,
 							PGC_USERSET,
 							GUC_NOT_IN_SAMPLE,
+							NULL,
+							NULL,
+							NULL);
+	DefineCustomIntVariable("datamill.csv_buffer_size",
+							"First size of the buffer of a CSV reader; it grows to the longest record.",
+							"For tests: results are the same with any value, only slower.",
+							&dm_guc_csv_buffer_bytes,
+							256 * 1024,
+							1,
+							16 * 1024 * 1024,
+							PGC_USERSET,
+							GUC_UNIT_BYTE | GUC_NOT_IN_SAMPLE,
 							NULL,
 							NULL,
 							NULL);

@@ -45,5 +45,10 @@ extern DmCsvReader *dm_csv_open(DmStream *in, const DmCsvOptions *options);
 extern void dm_csv_reset(DmCsvReader *reader, DmStream *in);
 /* Reads the next record; false at the end. Raises 22P04 on an unterminated quote, with record, line and offset. */
 extern bool dm_csv_read(DmCsvReader *reader);
+/*
+ * Checks a field's encoding and converts it to the database's (then palloc'd in the current memory context). To be
+ * called for each field that is used, but only in records with has_high. Raises 22021.
+ */
+extern void dm_csv_field_recode(DmCsvReader *reader, DmCsvField *field);
 
 #endif

@@ -8,9 +8,13 @@
 #include "postgres.h"
 #include "access/tupdesc.h"
 #include "fmgr.h"
+#include "utils/uuid.h"
 
 typedef struct DmConverter DmConverter;
-/* data[0..len) is not terminated. Pass-by-reference results are palloc'd in the current memory context. */
+/*
+ * data[0..len) is not terminated. A pass-by-reference result lives until the converter's next call or the reset of the
+ * memory context current at this one, whichever is first.
+ */
 typedef Datum (*DmConvertFn)(DmConverter *converter, const char *data, int len);
 
 struct DmConverter
@@ -19,8 +23,13 @@ struct DmConverter
 	FmgrInfo input;
 	Oid typioparam;
 	int32 typmod;
+	MemoryContext context; /* of the converter: where scratch grows */
+	char *scratch;		   /* a terminated copy of the field, or a varlena result */
+	Size scratch_size;
+	pg_uuid_t uuid; /* a uuid result */
 };
 
+/* Prepares a converter for a column, in the current memory context. It does not move after its first use. */
 extern void dm_converter_init(DmConverter *converter, Form_pg_attribute attribute);
 
 #endif
