@@ -18,3 +18,12 @@
 #define PG_END_TRY() }
 #define PG_RE_THROW() abort()
 #define foreach(cell, list) for (cell = dm_first(list); cell; cell = dm_next(cell))
+#define LOG 15
+#define INFO 17
+#define NOTICE 18
+#define WARNING 19
+#define ERROR 21
+#define FATAL 22
+#define ereport(level, ...) do { dm_report(__VA_ARGS__); if ((level) >= ERROR) abort(); } while (0)
+#define elog(level, ...) do { dm_report(__VA_ARGS__); if ((level) >= ERROR) abort(); } while (0)
+#define Assert(condition)

@@ -1,0 +1,209 @@
+#!/bin/bash
+# run.sh: the yardsticks, as ratios, measured in a private Postgres. See docs/benchmarks.md.
+#
+#   bash test/bench/run.sh               all of them; ROWS=1000000 RUNS=5 MERGES=3 in the environment
+#   bash test/bench/run.sh scan|merge|repeat|load
+#
+# Both sides of a ratio run in one server with the same settings, each step after a checkpoint, alternating; figures are
+# medians. Exit status 1 if the two sides do not give the same result or a target is missed.
+set -euo pipefail
+DM_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+. "$DM_REPO/test/lib/env.sh"
+
+ROWS=${ROWS:-1000000}
+RUNS=${RUNS:-5}
+MERGES=${MERGES:-3}
+K=k1,k2,k3,k4,k5
+N=n1,n2,n3,n4,n5,n6,n7,n8,n9,n10
+COLUMNS="$(for c in ${K//,/ }; do printf '%s uuid, ' "$c"; done)$(for c in ${N//,/ }; do printf '%s bigint, ' "$c"; done)"
+COLUMNS=${COLUMNS%, }
+missed=0
+
+# Runs SQL and prints the result without decoration.
+ask() {
+  psql_private -At -d bench -v ON_ERROR_STOP=1 -c "$1"
+}
+
+# Checkpoints, runs the SQL statement $1 and prints its milliseconds. The statement's result goes to the file $2.
+timed() {
+  psql_private -q -d bench -c 'CHECKPOINT'
+  psql_private -At -d bench -v ON_ERROR_STOP=1 -c '\timing on' -c "$1" >"$DM_PRIVATE/bench.out" || die "failed: $1"
+  grep -v '^Timing is on\|^Time: ' "$DM_PRIVATE/bench.out" >"${2:-/dev/null}" || true
+  sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' "$DM_PRIVATE/bench.out" | tail -n 1
+}
+
+# Prints the median of its arguments.
+median() {
+  printf '%s\n' "$@" | sort -n | awk '{ a[NR] = $1 } END { print NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'
+}
+
+# Prints a line of the result: $1 what, $2 and $3 name and ms of the other side, $4 ms of datamill, $5 target or -.
+ratio() {
+  awk -v what="$1" -v other="$2" -v a="$3" -v b="$4" -v target="$5" 'BEGIN {
+    printf "%-28s %s %.2f s, datamill %.2f s, ratio %.2f", what, other, a / 1000, b / 1000, b / a
+    if (target != "-") printf " (target %s: %s)", target, b / a <= target ? "reached" : "missed"
+    printf "\n"; exit !(target == "-" || b / a <= target) }' || missed=1
+}
+
+# Makes the cluster, the two files and the two ways to read them.
+setup() {
+  local bucket=$DM_PRIVATE/bench-buckets/bench
+  cluster_use bench
+  cluster_make "shared_buffers = 1GB" "max_wal_size = 8GB" "checkpoint_timeout = 1h" "work_mem = 64MB" \
+    "maintenance_work_mem = 256MB" "fsync = off" "autovacuum = off" "jit = off"
+  cluster_start
+  psql_private -q -d postgres -c 'CREATE DATABASE bench'
+  if [ "$(cat "$DM_PRIVATE/bench-rows" 2>/dev/null)" != "$ROWS" ]; then
+    step "data: $ROWS rows a day"
+    rm -f "$DM_PRIVATE/bench-rows"
+    server_folder "$DM_PRIVATE/bench-buckets" 755
+    server_folder "$bucket" 755
+    psql_private -q -d bench -v ON_ERROR_STOP=1 -v rows="$ROWS" -v dir="$bucket" -f "$DM_REPO/test/bench/data.sql"
+    echo "$ROWS" >"$DM_PRIVATE/bench-rows"
+  fi
+  psql_private -q -d bench -v ON_ERROR_STOP=1 <<SQL
+CREATE EXTENSION datamill;
+CREATE EXTENSION file_fdw;
+CREATE EXTENSION pageinspect;
+CREATE SCHEMA dim;
+CREATE SERVER lake FOREIGN DATA WRAPPER datamill_s3 OPTIONS (endpoint 'file://${bucket%/*}');
+CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+CREATE FOREIGN TABLE lake_day1 ($COLUMNS) SERVER lake OPTIONS (url 's3://bench/day1.csv', format 'csv', header 'true');
+CREATE FOREIGN TABLE file_day1 ($COLUMNS) SERVER files OPTIONS (filename '$bucket/day1.csv', format 'csv', header 'true');
+SQL
+  BUCKET=$bucket
+}
+
+# (a) A scan of day 1 with every column converted, against file_fdw on the same file.
+bench_scan() {
+  local list i ours=() theirs=() c
+  list="count(*)"
+  for c in ${K//,/ }; do list="$list, count($c)"; done
+  for c in ${N//,/ }; do list="$list, sum($c)"; done
+  step "scan: $RUNS alternating runs"
+  for i in $(seq "$RUNS"); do
+    theirs+=("$(timed "SELECT $list FROM file_day1" "$DM_PRIVATE/bench.theirs")")
+    ours+=("$(timed "SELECT $list FROM lake_day1" "$DM_PRIVATE/bench.ours")")
+    cmp -s "$DM_PRIVATE/bench.theirs" "$DM_PRIVATE/bench.ours" || die "the two scans differ"
+    echo "  run $i: file_fdw ${theirs[-1]} ms, datamill ${ours[-1]} ms"
+  done
+  scan_ms="$(median "${theirs[@]}") $(median "${ours[@]}")"
+}
+
+# Merges both days into a new dataset, dim.dN; sets TARGET to its name, DAY1_MS and DAY2_MS.
+merge_both_days() {
+  MERGE=$((${MERGE:-0} + 1))
+  TARGET=dim.d$MERGE
+  DAY1_MS=$(timed "SELECT * FROM datamill.cdc_merge('$TARGET', 's3://bench/day1.csv', keys => '{$K}', effective => '2019-06-18')")
+  DAY2_MS=$(timed "SELECT * FROM datamill.cdc_merge('$TARGET', 's3://bench/day2.csv', effective => '2019-06-19')")
+}
+
+# (b) Day 2 with cdc_merge, against the merge an expert writes by hand.
+bench_merge() {
+  local i hand=() ours=() expected got
+  step "merge: $MERGES alternating runs"
+  for i in $(seq "$MERGES"); do
+    psql_private -d bench -v ON_ERROR_STOP=1 -v dir="$BUCKET" -f "$DM_REPO/test/bench/merge_by_hand.sql" >"$DM_PRIVATE/bench.hand" 2>&1 ||
+      { tail "$DM_PRIVATE/bench.hand" >&2; die "merge_by_hand.sql failed"; }
+    hand+=("$(awk '/^day 2$/ { on = 1 } on && /^Time: / { sum += $2 } on && /^COMMIT/ { on = 2 } on == 2 && /^Time: / { print sum; exit }' \
+      "$DM_PRIVATE/bench.hand")")
+    merge_both_days
+    ours+=("$DAY2_MS")
+    echo "  run $i: by hand ${hand[-1]} ms, cdc_merge ${ours[-1]} ms (day 1 $DAY1_MS ms)"
+    expected=$(ask "SELECT string_agg(x, ' ' ORDER BY x) FROM (SELECT op::text || count(*) || ' ' || sum(n1) x FROM by_hand_current GROUP BY op) s")
+    got=$(ask "SELECT string_agg(x, ' ' ORDER BY x) FROM (SELECT operation::text || count(*) || ' ' || sum(n1) x FROM $TARGET GROUP BY operation) s")
+    [ "$expected" = "$got" ] || die "the current tables differ: by hand $expected, cdc_merge $got"
+    expected=$(ask "SELECT count(*) || ' ' || sum(n1) FROM by_hand_history")
+    got=$(ask "SELECT count(*) || ' ' || sum(n1) FROM ${TARGET}_history")
+    [ "$expected" = "$got" ] || die "the history tables differ: by hand $expected, cdc_merge $got"
+    ask "DROP TABLE by_hand_current, by_hand_history" >/dev/null
+  done
+  merge_ms="$(median "${hand[@]}") $(median "${ours[@]}")"
+}
+
+# Prints "BYTES PAGES" for the relation $1 with its indexes and toast: size, and how many pages have changed since LSN $2.
+pages_since() {
+  ask "WITH r AS (SELECT c.oid, c.oid::regclass::text name FROM pg_class c WHERE c.oid = '$1'::regclass
+         UNION ALL SELECT indexrelid, indexrelid::regclass::text FROM pg_index WHERE indrelid = '$1'::regclass)
+       SELECT sum(pg_relation_size(oid)) || ' ' ||
+         sum((SELECT count(*) FROM generate_series(0, pg_relation_size(r.oid) / 8192 - 1) b
+              WHERE (page_header(get_raw_page(r.name, b::int))).lsn > '$2')) FROM r"
+}
+
+# (c) Day 2 once more: no page of the dataset's tables may change.
+bench_repeat() {
+  local before after counts ms r result size
+  step "the same merge repeated"
+  [ -n "${TARGET:-}" ] || merge_both_days
+  ask "VACUUM $TARGET" >/dev/null
+  ask "VACUUM ${TARGET}_history" >/dev/null
+  size=$(ask "SELECT pg_total_relation_size('$TARGET') + pg_total_relation_size('${TARGET}_history')")
+  ask CHECKPOINT >/dev/null
+  before=$(ask 'SELECT pg_current_wal_insert_lsn()')
+  ms=$(timed "SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('$TARGET', 's3://bench/day2.csv', effective => '2019-06-19')" \
+    "$DM_PRIVATE/bench.counts")
+  after=$(ask 'SELECT pg_current_wal_insert_lsn()')
+  counts=$(cat "$DM_PRIVATE/bench.counts")
+  repeat_line="unchanged merge              $counts (I|U|D|N) in $(awk -v ms="$ms" 'BEGIN { printf "%.2f", ms / 1000 }') s,"
+  repeat_line="$repeat_line $(ask "SELECT '$after'::pg_lsn - '$before'::pg_lsn") bytes of WAL,"
+  for r in "$TARGET" "${TARGET}_history"; do
+    result=$(pages_since "$r" "$before")
+    repeat_line="$repeat_line ${result#* } pages of ${r#*.} changed,"
+    [ "${result#* }" = 0 ] || missed=1
+  done
+  [ "$size" = "$(ask "SELECT pg_total_relation_size('$TARGET') + pg_total_relation_size('${TARGET}_history')")" ] ||
+    { missed=1; repeat_line="$repeat_line the tables grew,"; }
+  repeat_line=${repeat_line%,}
+}
+
+# (d) The first load, against COPY into a table with the same primary key.
+bench_load() {
+  local i copy=() ours=()
+  step "first load: $MERGES alternating runs"
+  for i in $(seq "$MERGES"); do
+    ask "DROP TABLE IF EXISTS copied; CREATE TABLE copied ($COLUMNS, PRIMARY KEY ($K))" >/dev/null
+    copy+=("$(timed "COPY copied FROM '$BUCKET/day1.csv' WITH (FORMAT csv, HEADER)")")
+    MERGE=$((${MERGE:-0} + 1))
+    ours+=("$(timed "SELECT * FROM datamill.cdc_merge('dim.d$MERGE', 's3://bench/day1.csv', keys => '{$K}', effective => '2019-06-18')")")
+    echo "  run $i: COPY ${copy[-1]} ms, cdc_merge ${ours[-1]} ms"
+  done
+  load_ms="$(median "${copy[@]}") $(median "${ours[@]}")"
+}
+
+part=${1:-all}
+case $part in
+  all | scan | merge | repeat | load) ;;
+  *) sed -n '4,5s/^# *//p' "$0" >&2; exit 2 ;;
+esac
+
+step "packages"
+# shellcheck disable=SC2086
+packages_install $DM_PACKAGES_BUILD || die "packages are missing"
+env_init
+env_lock
+need_space $((2000 + ROWS / 120))
+step "build"
+build
+install_private
+trap 'cluster_use bench; cluster_stop immediate' EXIT
+trap 'exit 130' INT TERM
+setup
+if [ "$part" = all ]; then
+  bench_scan
+  bench_merge
+  bench_repeat
+  bench_load
+else
+  "bench_$part"
+fi
+
+echo
+echo "$ROWS rows a day, 5 uuid keys, 10 bigint columns; $(nproc) processors, load $(cut -d' ' -f1 /proc/loadavg) at the end"
+# shellcheck disable=SC2086
+{
+  [ -z "${scan_ms:-}" ] || ratio "scan" file_fdw $scan_ms 0.8
+  [ -z "${merge_ms:-}" ] || ratio "day-2 merge" "by hand" ${merge_ms} 0.5
+  [ -z "${repeat_line:-}" ] || echo "$repeat_line"
+  [ -z "${load_ms:-}" ] || ratio "first load with its key" COPY $load_ms -
+}
+exit $missed
