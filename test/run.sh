@@ -161,7 +161,7 @@ run_isolation() {
 # Counts the results in pg_regress's log $1, exit status $2, output folder $3, kind $4, and shows what differs.
 count_regress() {
   local name result before=$failed
-  while read -r name result; do
+  while IFS=' ' read -r name result; do
     [ "$result" = ok ]
     count $? "$4 $name"
   done < <(sed -nE 's/^test +([^ ]+) +\.\.\. (ok|FAILED).*/\1 \2/p' "$1")
