@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "commands/defrem.h"
+#include "common/int.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
