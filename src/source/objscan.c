@@ -1,0 +1,383 @@
+/*
+ * objscan.c: rows of all objects that a URL names.
+ *
+ * An object's bytes pass through a digest (if a receipt is open), a decompressor (if their first bytes ask for one) and the
+ * CSV reader; the fields of needed columns are converted straight into the slot.
+ *
+ * Invariants:
+ * 1. Three lifetimes: the scan; one pass over the list (fetch); one object (its streams); and the row, whose
+ *    context is reset before the next. A row of common types allocates nothing.
+ * 2. Every record is checked to have as many fields as its object's header, whatever the query needs.
+ * 3. Each object goes to the open receipt once a scan, however often it is rescanned: with its digest when it was read to
+ *    the end, without when the scan stopped earlier.
+ * 4. While a row is made, the error context knows object, row, line, column and value.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "receipt/receipt.h"
+#include "source/objscan_internal.h"
+
+/* Bytes of a bad value that a message shows. */
+#define DM_MAX_VALUE_SHOWN 100
+
+struct DmObjScan
+{
+	DmObjScanSpec spec;
+	MemoryContext context;
+	MemoryContext pass_context;
+	MemoryContext object_context;
+	MemoryContext row_context;
+	DmStore *store;
+	List *objects; /* of DmObject* */
+	DmObjMap *map;
+	DmCsvReader *csv; /* NULL before the first object */
+	int null_len;
+	DmObjScanStats stats;
+	int64 bytes_closed; /* bytes_read of the objects before the current one */
+
+	/* One pass. */
+	DmFetch *fetch; /* NULL before its first object */
+	int position;	/* objects opened */
+	int nrecorded;	/* objects at the head of the list that the receipt has */
+
+	/* One object. */
+	const DmObject *object; /* NULL between objects */
+	DmStream *stored;		/* its bytes as stored */
+	DmStream *digest;		/* over stored, or NULL */
+	char *uri;
+	int64 row; /* data rows read from it */
+
+	/* One field, for the error context. */
+	const DmObjTarget *target; /* NULL outside of a field */
+	const DmCsvField *field;   /* NULL while its encoding is not known to be good */
+};
+
+static bool scan_next_record(DmObjScan *scan);
+static void scan_fill(DmObjScan *scan, TupleTableSlot *slot);
+static void scan_error_context(void *arg);
+
+/* Raises if the URL matched nothing. */
+static void
+check_not_empty(const DmObjScan *scan)
+{
+	if (scan->objects != NIL || scan->spec.allow_empty)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FILE),
+			 errmsg("no object matches \"%s\"", scan->spec.url),
+			 errdetail("%lld objects were listed whose keys begin like the URL.",
+					   (long long) scan->stats.objects_listed),
+			 errhint("Check the URL, or set the option allow_empty if there may be none.")));
+}
+
+/* Lists the objects; opens none yet. What spec points to must outlive the scan. */
+DmObjScan *
+dm_objscan_begin(const DmObjScanSpec *spec)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill object scan", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DmObjScan *scan = palloc0(sizeof(DmObjScan));
+
+	scan->spec = *spec;
+	scan->context = context;
+	scan->pass_context = AllocSetContextCreate(context, "datamill object pass", ALLOCSET_SMALL_SIZES);
+	scan->object_context = AllocSetContextCreate(context, "datamill object", ALLOCSET_SMALL_SIZES);
+	scan->row_context = AllocSetContextCreate(context, "datamill row", ALLOCSET_DEFAULT_SIZES);
+	scan->null_len = (int) strlen(spec->csv.null);
+	scan->map = dm_objmap_make(spec);
+	scan->store = dm_store_open(spec->server, spec->user);
+	scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
+	check_not_empty(scan);
+	MemoryContextSwitchTo(old);
+	return scan;
+}
+
+/*
+ * Stores the next row in slot and returns true; false, slot cleared, at the end. Values live until the next call. Raises
+ * for bad data, with its place in the error context.
+ */
+bool
+dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot)
+{
+	ErrorContextCallback callback = {
+		.previous = error_context_stack, .callback = scan_error_context, .arg = scan};
+	MemoryContext old;
+	bool found;
+
+	CHECK_FOR_INTERRUPTS();
+	ExecClearTuple(slot);
+	MemoryContextReset(scan->row_context);
+	old = MemoryContextSwitchTo(scan->row_context);
+	error_context_stack = &callback;
+	found = scan_next_record(scan);
+	if (found)
+	{
+		scan_fill(scan, slot);
+		ExecStoreVirtualTuple(slot);
+	}
+	error_context_stack = callback.previous;
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/* Adds the current object to the open receipt, unless an earlier pass did. */
+static void
+record_object(DmObjScan *scan)
+{
+	DmReceiptInput input = {.uri = scan->uri,
+							.etag = scan->object->etag,
+							.version = scan->object->version,
+							.sha256 = scan->digest ? dm_stream_digest_hex(scan->digest) : NULL,
+							.size = scan->object->size,
+							.rows = scan->row};
+
+	if (scan->position <= scan->nrecorded)
+		return;
+	scan->nrecorded = scan->position;
+	dm_receipt_input(&input);
+}
+
+/* Ends the current object, read to its end or not. */
+static void
+close_object(DmObjScan *scan)
+{
+	if (!scan->object)
+		return;
+	record_object(scan);
+	scan->bytes_closed += scan->stored->bytes_out;
+	scan->object = NULL;
+	scan->stored = NULL;
+	scan->digest = NULL;
+	MemoryContextReset(scan->object_context);
+}
+
+/* Opens the readers on the bytes of the current object, in the current memory context. */
+static void
+open_readers(DmObjScan *scan)
+{
+	DmStream *bytes = scan->stored;
+
+	if (dm_receipt_is_open() && scan->position > scan->nrecorded)
+		bytes = scan->digest = dm_stream_digest_open(bytes);
+	bytes = dm_stream_plain_open(bytes);
+	if (scan->csv)
+		dm_csv_reset(scan->csv, bytes);
+	else
+	{
+		MemoryContext old = MemoryContextSwitchTo(scan->context);
+
+		scan->csv = dm_csv_open(bytes, &scan->spec.csv);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/* Reads the header of the current object and maps its fields to columns. An empty object needs none. */
+static void
+read_header(DmObjScan *scan)
+{
+	if (scan->spec.csv.header && !dm_csv_read(scan->csv))
+		return;
+	if (scan->spec.csv.header && scan->spec.match == DM_MATCH_NAME)
+		dm_objmap_by_header(scan->map, scan->csv, scan->uri);
+	else
+		dm_objmap_by_position(scan->map);
+}
+
+/* Opens the next object up to its first data record. Returns false after the last one. */
+static bool
+open_object(DmObjScan *scan)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->pass_context);
+	const DmObject *object;
+	DmStream *stored;
+
+	if (!scan->fetch)
+		scan->fetch = dm_fetch_open(scan->store, scan->objects);
+	stored = dm_fetch_next(scan->fetch, &object);
+	if (stored)
+	{
+		MemoryContextSwitchTo(scan->object_context);
+		scan->uri = dm_object_uri(object);
+		scan->object = object;
+		scan->stored = stored;
+		scan->row = 0;
+		scan->position++;
+		scan->stats.objects_read++;
+		open_readers(scan);
+		read_header(scan);
+	}
+	MemoryContextSwitchTo(old);
+	return stored != NULL;
+}
+
+/* Raises for a record whose number of fields is not its object's. */
+static void
+bad_field_count(DmObjScan *scan)
+{
+	const DmCsvReader *csv = scan->csv;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+			 errmsg("record has %d fields instead of %d", csv->nfields, scan->map->nfields),
+			 csv->nfields == 1 && csv->fields[0].len == 0 && !csv->fields[0].quoted
+				 ? errdetail("The line is empty.")
+			 : scan->map->by_header
+				 ? errdetail("The header of \"%s\" has %d fields.", scan->uri, scan->map->nfields)
+				 : errdetail("%d columns take their values by position.", scan->map->nfields),
+			 errhint("Check the delimiter, quote and escape options, and the object at byte %llu.",
+					 (unsigned long long) csv->offset)));
+}
+
+/* Reads the next data record of this or a following object. Returns false after the last one. */
+static bool
+scan_next_record(DmObjScan *scan)
+{
+	for (;;)
+	{
+		if (!scan->object && !open_object(scan))
+			return false;
+		if (dm_csv_read(scan->csv))
+			break;
+		close_object(scan);
+	}
+	scan->row++;
+	scan->stats.rows++;
+	if (unlikely(scan->csv->nfields != scan->map->nfields))
+		bad_field_count(scan);
+	return true;
+}
+
+/* Whether a field is the null string, and not in quotes. */
+static inline bool
+is_null(const DmObjScan *scan, const DmCsvField *field)
+{
+	return !field->quoted && field->len == scan->null_len &&
+		   memcmp(field->data, scan->spec.csv.null, field->len) == 0;
+}
+
+/* Sets the special columns of a row. */
+static void
+fill_specials(DmObjScan *scan, TupleTableSlot *slot)
+{
+	const DmObjMap *map = scan->map;
+
+	for (int i = 0; i < map->nspecials; i++)
+	{
+		int attribute = map->specials[i];
+
+		slot->tts_values[attribute] = dm_objmap_special(
+			map->kinds[attribute], scan->object, scan->row, &slot->tts_isnull[attribute]);
+	}
+}
+
+/* Converts the needed fields of the current record into the slot's values; all other columns are NULL. */
+static void
+scan_fill(DmObjScan *scan, TupleTableSlot *slot)
+{
+	const DmObjMap *map = scan->map;
+	DmCsvReader *csv = scan->csv;
+	Datum *values = slot->tts_values;
+	bool *isnull = slot->tts_isnull;
+
+	memset(isnull, true, map->desc->natts);
+	for (int i = 0; i < map->ntargets; i++)
+	{
+		const DmObjTarget *target = &map->targets[i];
+		DmConverter *converter = target->converter;
+		DmCsvField *field = &csv->fields[target->field];
+
+		scan->target = target;
+		if (unlikely(csv->has_high))
+		{
+			scan->field = NULL;
+			dm_csv_field_recode(csv, field);
+		}
+		scan->field = field;
+		if (likely(!is_null(scan, field)))
+		{
+			values[target->attribute] = converter->convert(converter, field->data, field->len);
+			isnull[target->attribute] = false;
+		}
+		else if (!converter->input.fn_strict) /* a domain, which may not take NULL */
+			(void) InputFunctionCall(&converter->input, NULL, converter->typioparam, converter->typmod);
+	}
+	scan->target = NULL;
+	if (map->nspecials > 0)
+		fill_specials(scan, slot);
+}
+
+/* Adds where in the data an error occurred: object, row, line, column and value, as far as they are known. */
+static void
+scan_error_context(void *arg)
+{
+	const DmObjScan *scan = arg;
+	const char *column;
+
+	if (!scan->object)
+		return;
+	if (scan->row == 0)
+	{
+		errcontext("%s", scan->uri);
+		return;
+	}
+	if (!scan->target)
+	{
+		errcontext("%s, row %lld (line %lld)", scan->uri, (long long) scan->row, (long long) scan->csv->line);
+		return;
+	}
+	column = NameStr(TupleDescAttr(scan->map->desc, scan->target->attribute)->attname);
+	if (!scan->field)
+		errcontext("%s, row %lld (line %lld), column %s",
+				   scan->uri, (long long) scan->row, (long long) scan->csv->line, column);
+	else
+		errcontext("%s, row %lld (line %lld), column %s: \"%.*s%s\"",
+				   scan->uri,
+				   (long long) scan->row,
+				   (long long) scan->csv->line,
+				   column,
+				   pg_mbcliplen(scan->field->data, scan->field->len, DM_MAX_VALUE_SHOWN),
+				   scan->field->data,
+				   scan->field->len > DM_MAX_VALUE_SHOWN ? "..." : "");
+}
+
+/* Starts over with the same list of objects. */
+void
+dm_objscan_rescan(DmObjScan *scan)
+{
+	close_object(scan);
+	if (scan->fetch)
+		dm_fetch_close(scan->fetch);
+	scan->fetch = NULL;
+	scan->position = 0;
+	MemoryContextReset(scan->pass_context);
+}
+
+/* Ends a scan at any point and frees all of it. */
+void
+dm_objscan_end(DmObjScan *scan)
+{
+	dm_objscan_rescan(scan);
+	MemoryContextDelete(scan->context);
+}
+
+/* What was listed and read so far; lives as long as the scan. */
+const DmObjScanStats *
+dm_objscan_stats(const DmObjScan *scan)
+{
+	DmObjScanStats *stats = unconstify(DmObjScanStats *, &scan->stats);
+
+	stats->bytes_read = scan->bytes_closed + (scan->stored ? scan->stored->bytes_out : 0);
+	return stats;
+}
+
+/* What the store was asked for so far; lives as long as the scan. */
+const DmStoreStats *
+dm_objscan_store_stats(const DmObjScan *scan)
+{
+	return dm_store_stats(scan->store);
+}

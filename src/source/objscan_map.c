@@ -1,0 +1,249 @@
+/*
+ * objscan_map.c: which field of an object goes to which column.
+ *
+ * Each object has its own order of fields, so its header is matched anew. All columns but the special ones must have
+ * a field, needed or not: whether an object fits the table does not depend on the query.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "source/objscan_internal.h"
+
+/* Names in one list of an error message. */
+#define DM_MAX_NAMES_SHOWN 20
+
+typedef struct SpecialColumn
+{
+	const char *name;
+	DmObjColumn kind;
+	Oid type;
+} SpecialColumn;
+
+static const SpecialColumn special_columns[] = {{"_file", DM_OBJ_FILE, TEXTOID},
+												{"_row", DM_OBJ_ROW, INT8OID},
+												{"_etag", DM_OBJ_ETAG, TEXTOID},
+												{"_size", DM_OBJ_SIZE, INT8OID},
+												{"_modified", DM_OBJ_MODIFIED, TIMESTAMPTZOID}};
+
+/* Tells whether a column is one of the special ones. Raises 42804 if it is, but of another type. */
+static DmObjColumn
+column_kind(Form_pg_attribute attribute)
+{
+	for (int i = 0; i < lengthof(special_columns); i++)
+	{
+		if (strcmp(NameStr(attribute->attname), special_columns[i].name) != 0)
+			continue;
+		if (attribute->atttypid != special_columns[i].type)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" must be of type %s",
+							special_columns[i].name,
+							format_type_be(special_columns[i].type)),
+					 errdetail("It tells about the object that a row comes from.")));
+		return special_columns[i].kind;
+	}
+	return DM_OBJ_FIELD;
+}
+
+/* Enters attribute number i (from 0): its kind, its header name, and its converter if it is needed. */
+static void
+map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
+{
+	Form_pg_attribute attribute = TupleDescAttr(map->desc, i);
+	const char *name = spec->field_names ? spec->field_names[i] : NULL;
+	bool needed = spec->all_needed || bms_is_member(i + 1, spec->needed);
+
+	if (attribute->attisdropped)
+		return;
+	/* A column whose field is named outright is that field's, whatever the column's own name. */
+	map->kinds[i] = name ? DM_OBJ_FIELD : column_kind(attribute);
+	if (map->kinds[i] != DM_OBJ_FIELD)
+	{
+		if (needed)
+			map->specials[map->nspecials++] = i;
+		return;
+	}
+	map->names[i] = name ? name : NameStr(attribute->attname);
+	map->nexpected++;
+	if (needed)
+	{
+		dm_converter_init(&map->converters[i], attribute);
+		map->ntargets++;
+	}
+}
+
+/* Makes the map of a scan in the current memory context. It fits no object before one of the two calls below. */
+DmObjMap *
+dm_objmap_make(const DmObjScanSpec *spec)
+{
+	DmObjMap *map = palloc0(sizeof(DmObjMap));
+	int natts = spec->desc->natts;
+
+	map->desc = spec->desc;
+	map->names = palloc0((natts + 1) * sizeof(char *));
+	map->kinds = palloc0((natts + 1) * sizeof(DmObjColumn));
+	map->converters = palloc0((natts + 1) * sizeof(DmConverter));
+	map->specials = palloc0((natts + 1) * sizeof(int));
+	map->attributes = palloc0((natts + 1) * sizeof(int));
+	for (int i = 0; i < natts; i++)
+		map_attribute(map, spec, i);
+	map->targets = palloc0((map->ntargets + 1) * sizeof(DmObjTarget));
+	return map;
+}
+
+/* Fills targets from attributes[], the attribute of each field. */
+static void
+set_targets(DmObjMap *map)
+{
+	int count = 0;
+
+	for (int field = 0; field < map->nfields; field++)
+	{
+		int attribute = map->attributes[field];
+
+		if (!map->converters[attribute].convert)
+			continue;
+		map->targets[count].attribute = attribute;
+		map->targets[count].field = field;
+		map->targets[count++].converter = &map->converters[attribute];
+	}
+	Assert(count == map->ntargets);
+}
+
+/* Fields go to columns by position. */
+void
+dm_objmap_by_position(DmObjMap *map)
+{
+	map->nfields = 0;
+	map->by_header = false;
+	for (int i = 0; i < map->desc->natts; i++)
+	{
+		if (map->names[i])
+			map->attributes[map->nfields++] = i;
+	}
+	set_targets(map);
+}
+
+/* Adds a name to a list for a message; says so when the list gets too long. */
+static void
+add_name(StringInfo list, int count, const char *name, int len)
+{
+	if (count == DM_MAX_NAMES_SHOWN)
+		appendStringInfoString(list, ", ...");
+	else if (count < DM_MAX_NAMES_SHOWN)
+		appendStringInfo(list, "%s\"%.*s\"", count > 0 ? ", " : "", pg_mbcliplen(name, len, NAMEDATALEN), name);
+}
+
+/* Returns the index of the attribute whose field has this name, or -1. Looks first where the previous match suggests. */
+static int
+find_attribute(const DmObjMap *map, const DmCsvField *field, int guess)
+{
+	int natts = map->desc->natts;
+
+	for (int i = 0; i < natts; i++)
+	{
+		int attribute = (guess + i) % natts;
+		const char *name = map->names[attribute];
+
+		if (name && strlen(name) == field->len && memcmp(name, field->data, field->len) == 0)
+			return attribute;
+	}
+	return -1;
+}
+
+/* Raises 42703 with all that is wrong with a header. The lists may be empty. */
+static void
+header_mismatch(const char *uri, StringInfo unknown, StringInfo missing, StringInfo twice)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	if (unknown->len > 0)
+		appendStringInfo(&detail, "Fields that are no column: %s.", unknown->data);
+	if (missing->len > 0)
+		appendStringInfo(&detail, "%sColumns that are no field: %s.", detail.len ? " " : "", missing->data);
+	if (twice->len > 0)
+		appendStringInfo(&detail, "%sFields that come twice: %s.", detail.len ? " " : "", twice->data);
+	ereport(ERROR,
+			(errcode(twice->len > 0 && unknown->len + missing->len == 0 ? ERRCODE_DUPLICATE_COLUMN
+																		: ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("header of \"%s\" does not match the columns", uri),
+			 errdetail_internal("%s", detail.data),
+			 errhint("Name the columns as the header does, or set the option match to 'position'.")));
+}
+
+/*
+ * Fields go to the columns that the header names. Raises 42703 for a field that is no column or a column that is no field,
+ * 42701 for a field that comes twice, listing all of them.
+ */
+void
+dm_objmap_by_header(DmObjMap *map, DmCsvReader *header, const char *uri)
+{
+	bool *seen = palloc0((map->desc->natts + 1) * sizeof(bool));
+	StringInfoData unknown;
+	StringInfoData missing;
+	StringInfoData twice;
+	int nunknown = 0;
+	int nmissing = 0;
+	int ntwice = 0;
+	int guess = 0;
+
+	initStringInfo(&unknown);
+	initStringInfo(&missing);
+	initStringInfo(&twice);
+	map->nfields = 0;
+	map->by_header = true;
+	for (int i = 0; i < header->nfields; i++)
+	{
+		DmCsvField *field = &header->fields[i];
+		int attribute;
+
+		if (header->has_high)
+			dm_csv_field_recode(header, field);
+		attribute = find_attribute(map, field, guess);
+		if (attribute < 0)
+			add_name(&unknown, nunknown++, field->data, field->len);
+		else if (seen[attribute])
+			add_name(&twice, ntwice++, field->data, field->len);
+		else
+		{
+			seen[attribute] = true;
+			map->attributes[map->nfields++] = attribute;
+			guess = attribute + 1;
+		}
+	}
+	for (int i = 0; i < map->desc->natts; i++)
+	{
+		if (map->names[i] && !seen[i])
+			add_name(&missing, nmissing++, map->names[i], (int) strlen(map->names[i]));
+	}
+	if (nunknown + nmissing + ntwice > 0)
+		header_mismatch(uri, &unknown, &missing, &twice);
+	set_targets(map);
+}
+
+/* Value of a special column for a row of the object. */
+Datum
+dm_objmap_special(DmObjColumn kind, const DmObject *object, int64 row, bool *isnull)
+{
+	*isnull = false;
+	switch (kind)
+	{
+		case DM_OBJ_FILE: return CStringGetTextDatum(dm_object_uri(object));
+		case DM_OBJ_ROW: return Int64GetDatum(row);
+		case DM_OBJ_SIZE: return Int64GetDatum(object->size);
+		case DM_OBJ_MODIFIED: return TimestampTzGetDatum(object->modified);
+		case DM_OBJ_ETAG:
+			if (object->etag)
+				return CStringGetTextDatum(object->etag);
+			break;
+		case DM_OBJ_FIELD: break;
+	}
+	*isnull = true;
+	return (Datum) 0;
+}
