@@ -150,12 +150,12 @@ dm_csv_reset(DmCsvReader *reader, DmStream *in)
 
 /* Scans the next block; there are bytes to scan. Bits past the end of the data are cleared. */
 static pg_attribute_always_inline void
-csv_scan_next(CsvScan *scan, const DmCsvPattern *pattern)
+csv_scan_next(CsvScan *scan, const DmCsvNeedles *needles)
 {
 	Size left = scan->end - scan->next;
 
 	scan->block = scan->next;
-	scan->mask = dm_csv_scan_block(pattern, scan->block, &scan->block_high);
+	scan->mask = dm_csv_scan_block(needles, scan->block, &scan->block_high);
 	scan->high |= scan->block_high;
 	if (likely(left >= DM_CSV_BLOCK))
 		scan->next += DM_CSV_BLOCK;
@@ -187,7 +187,7 @@ dm_csv_read(DmCsvReader *reader)
 {
 	CsvReader *csv = (CsvReader *) reader;
 	const char delimiter = csv->options.delimiter;
-	const DmCsvPattern pattern = csv->pattern;
+	const DmCsvNeedles needles = dm_csv_needles(&csv->pattern);
 	CsvScan scan;
 
 	if (unlikely(reader->record == 0))
@@ -208,7 +208,7 @@ dm_csv_read(DmCsvReader *reader)
 		{
 			if (likely(scan.next < scan.end && scan.nfields + DM_CSV_BLOCK < csv->fields_size))
 			{
-				csv_scan_next(&scan, &pattern);
+				csv_scan_next(&scan, &needles);
 				continue;
 			}
 			csv->scan = scan;
@@ -361,13 +361,14 @@ csv_begin(CsvReader *csv)
 static char *
 csv_next(CsvReader *csv)
 {
+	const DmCsvNeedles needles = dm_csv_needles(&csv->pattern);
 	CsvScan *scan = &csv->scan;
 	char *at;
 
 	while (scan->mask == 0)
 	{
 		if (scan->next < scan->end && scan->nfields + DM_CSV_BLOCK < csv->fields_size)
-			csv_scan_next(scan, &csv->pattern);
+			csv_scan_next(scan, &needles);
 		else if (!csv_more(csv))
 			return NULL;
 	}
