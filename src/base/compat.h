@@ -49,6 +49,27 @@
 	create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys, outer, NULL, priv)
 #endif
 
+/*
+ * Whom a scan of a foreign table checks access as: the owner of the view it stands in, or InvalidOid for the current
+ * user. 16 moved it from the range table entry.
+ */
+#if PG_VERSION_NUM >= 160000
+#define dm_plan_user(root, rel) ((rel)->userid)
+#define dm_scan_user(node) (castNode(ForeignScan, (node)->ss.ps.plan)->checkAsUser)
+#else
+#define dm_plan_user(root, rel) (planner_rt_fetch((rel)->relid, root)->checkAsUser)
+#define dm_scan_user(node)                                                                                   \
+	(exec_rt_fetch(castNode(ForeignScan, (node)->ss.ps.plan)->scan.scanrelid, (node)->ss.ps.state)->checkAsUser)
+#endif
+
+/* 18 took the printing of properties and the state out of explain.h. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#else
+#include "commands/explain.h"
+#endif
+
 /* tuplesort got an int of options instead of a bool in 15; its variants moved to their own header in 16. */
 #include "utils/tuplesort.h"
 

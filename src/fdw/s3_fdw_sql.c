@@ -5,7 +5,9 @@
 
 #include "access/reloptions.h"
 #include "fmgr.h"
+#include "foreign/fdwapi.h"
 
+#include "fdw/s3_fdw.h"
 #include "fdw/s3_options.h"
 
 PG_FUNCTION_INFO_V1(dm_s3_fdw_handler);
@@ -15,8 +17,12 @@ PG_FUNCTION_INFO_V1(dm_s3_fdw_validator);
 Datum
 dm_s3_fdw_handler(PG_FUNCTION_ARGS)
 {
-	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("foreign tables of datamill_s3 are not there yet")));
-	PG_RETURN_NULL();
+	FdwRoutine *routine = makeNode(FdwRoutine);
+
+	dm_s3_plan_routine(routine);
+	dm_s3_scan_routine(routine);
+	dm_s3_explain_routine(routine);
+	PG_RETURN_POINTER(routine);
 }
 
 /* SQL: s3_fdw_validator(options text[], catalog oid) returns void. */

@@ -106,7 +106,7 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 {
 	ListCell *cell;
 
-	spec->csv = (DmCsvOptions){.delimiter = ',', .quote = '"', .null = "", .encoding = GetDatabaseEncoding()};
+	dm_csv_options_init(&spec->csv);
 	spec->csv.header = true;
 	spec->allow_empty = false;
 	foreach (cell, options)

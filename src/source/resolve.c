@@ -16,6 +16,14 @@
 
 #define DM_WRAPPER "datamill_s3"
 
+/* Raises 42501 unless the user has USAGE on the server. */
+void
+dm_source_check_usage(Oid server, Oid user)
+{
+	if (dm_server_aclcheck(server, user, ACL_USAGE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, GetForeignServer(server)->servername);
+}
+
 /* May the current user use the server? */
 static bool
 is_usable(Oid server)
@@ -81,8 +89,7 @@ named_server(Oid wrapper, const char *name)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("server \"%s\" is not of foreign-data wrapper %s", name, DM_WRAPPER),
 				 errhint("%s", candidates_hint(wrapper))));
-	if (!is_usable(server->serverid))
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
+	dm_source_check_usage(server->serverid, GetUserId());
 	return server->serverid;
 }
 

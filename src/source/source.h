@@ -32,7 +32,7 @@ typedef struct DmSource
 	void *state;		/* of its kind */
 } DmSource;
 
-/* Called for each row. The slot and its values live until it returns. */
+/* Called for each row, in a memory context that is reset after it. The slot and its values live until it returns. */
 typedef void (*DmSourceEach)(TupleTableSlot *slot, void *arg);
 
 /*
@@ -56,5 +56,7 @@ extern void dm_source_close(DmSource *source);
 
 /* The server an s3:// URL is read through: named, else the setting, else the only one with USAGE. Raises with candidates. */
 extern Oid dm_source_server(const char *name_or_null);
+/* Raises 42501 unless the user has USAGE on the server. */
+extern void dm_source_check_usage(Oid server, Oid user);
 
 #endif

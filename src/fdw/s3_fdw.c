@@ -1,0 +1,189 @@
+/*
+ * s3_fdw.c: plans scans of datamill_s3's foreign tables.
+ *
+ * 1. Objects are listed once in planning and once when a scan begins; planning opens none. What was listed goes into
+ *    the plan, for EXPLAIN.
+ * 2. The user whose rights count (the current one, or the owner of the view the table stands in) needs USAGE on the
+ *    server for both, since listing already tells what is there.
+ * 3. Columns that the query does not use are not converted.
+ * 4. A plan has one path: all objects in order, never parallel, with all conditions checked by the executor.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/planmain.h"
+#include "optimizer/restrictinfo.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "base/compat.h"
+#include "fdw/s3_fdw.h"
+#include "fdw/s3_options.h"
+#include "source/source.h"
+
+/* What text is likely to grow to when it is decompressed. */
+#define DM_COMPRESSION_RATIO 4
+/* Bytes of a value of a type that has no width of its own, as text in an object; Postgres guesses 32 in a row. */
+#define DM_TEXT_WIDTH 16
+
+/* Does the URL name compressed objects, by their names' ending? A guess for the estimate only. */
+static bool
+looks_compressed(const char *url)
+{
+	static const char *const endings[] = {".gz", ".gzip", ".zst"};
+	Size len = strlen(url);
+
+	for (int i = 0; i < lengthof(endings); i++)
+	{
+		Size ending_len = strlen(endings[i]);
+
+		if (len > ending_len && strcmp(url + len - ending_len, endings[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Returns the bytes that a row is likely to take in an object: each value as text, and what separates it. */
+static double
+estimate_row_bytes(Oid table)
+{
+	Relation relation = table_open(table, NoLock);
+	TupleDesc desc = RelationGetDescr(relation);
+	double bytes = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		int32 width;
+
+		if (attribute->attisdropped)
+			continue;
+		width = get_attavgwidth(table, attribute->attnum);
+		if (width <= 0)
+			width = attribute->attlen > 0 ? attribute->attlen
+										  : Min(DM_TEXT_WIDTH, get_typavgwidth(attribute->atttypid, attribute->atttypmod));
+		bytes += width + 1;
+	}
+	table_close(relation, NoLock);
+	return Max(bytes, 1);
+}
+
+/* Collects which columns a scan must give: those of the target list and of the conditions. */
+static void
+collect_needed(RelOptInfo *rel, DmS3Plan *plan)
+{
+	Bitmapset *used = NULL;
+	ListCell *cell;
+	int member = -1;
+
+	pull_varattnos((Node *) rel->reltarget->exprs, rel->relid, &used);
+	foreach (cell, rel->baserestrictinfo)
+		pull_varattnos((Node *) lfirst_node(RestrictInfo, cell)->clause, rel->relid, &used);
+	while ((member = bms_next_member(used, member)) >= 0)
+	{
+		AttrNumber attnum = member + FirstLowInvalidHeapAttributeNumber;
+
+		if (attnum == InvalidAttrNumber)
+			plan->all_needed = true;
+		else if (attnum > 0)
+			plan->needed = bms_add_member(plan->needed, attnum);
+	}
+}
+
+/* Sets the estimates of rows: sizes of the objects over the width of a row, times the conditions' selectivity. */
+static void
+get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
+{
+	DmS3Plan *plan = palloc0(sizeof(DmS3Plan));
+	Oid user = dm_plan_user(root, rel);
+	DmObjScanSpec spec;
+	double bytes;
+
+	if (!OidIsValid(user))
+		user = GetUserId();
+	dm_s3_table_spec(&spec, table, user);
+	dm_source_check_usage(spec.server, user);
+	dm_objscan_measure(spec.server, user, spec.url, &plan->objects, &plan->bytes);
+	collect_needed(rel, plan);
+	bytes = (double) plan->bytes * (looks_compressed(spec.url) ? DM_COMPRESSION_RATIO : 1);
+	rel->tuples = clamp_row_est(bytes / estimate_row_bytes(table));
+	rel->pages = (BlockNumber) Min(bytes / BLCKSZ + 1, (double) MaxBlockNumber);
+	rel->rows =
+		clamp_row_est(rel->tuples * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, NULL));
+	rel->fdw_private = plan;
+}
+
+/* Adds the one path. A row costs ten times a heap's to read, since it is parsed, as file_fdw has it. */
+static void
+get_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
+{
+	Cost startup = rel->baserestrictcost.startup;
+	Cost per_row = cpu_tuple_cost * 10 + rel->baserestrictcost.per_tuple;
+	Cost total = startup + seq_page_cost * rel->pages + per_row * rel->tuples;
+
+	add_path(rel, (Path *) dm_foreignscan_path(root, rel, rel->rows, startup, total, NIL, rel->lateral_relids, NIL));
+}
+
+/* Makes the plan of the path: all conditions are the executor's. */
+static ForeignScan *
+get_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *tlist, List *clauses, Plan *outer_plan)
+{
+	return make_foreignscan(tlist,
+							extract_actual_clauses(clauses, false),
+							rel->relid,
+							NIL,
+							dm_s3_plan_pack(rel->fdw_private),
+							NIL,
+							NIL,
+							outer_plan);
+}
+
+/* Sets the planner's callbacks. */
+void
+dm_s3_plan_routine(FdwRoutine *routine)
+{
+	routine->GetForeignRelSize = get_rel_size;
+	routine->GetForeignPaths = get_paths;
+	routine->GetForeignPlan = get_plan;
+}
+
+/* Returns a 64-bit number as a node that can be copied. */
+static Const *
+make_int8(int64 number)
+{
+	return makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(number), false, FLOAT8PASSBYVAL);
+}
+
+/* Returns what a plan keeps as a list that can be copied: objects, bytes, all needed, needed attribute numbers. */
+List *
+dm_s3_plan_pack(const DmS3Plan *plan)
+{
+	List *needed = NIL;
+	int member = -1;
+
+	while ((member = bms_next_member(plan->needed, member)) >= 0)
+		needed = lappend_int(needed, member);
+	return list_make4(make_int8(plan->objects), make_int8(plan->bytes), makeBoolean(plan->all_needed), needed);
+}
+
+/* Reads such a list back, in the current memory context. */
+void
+dm_s3_plan_unpack(DmS3Plan *plan, List *list)
+{
+	ListCell *cell;
+
+	plan->objects = DatumGetInt64(linitial_node(Const, list)->constvalue);
+	plan->bytes = DatumGetInt64(lsecond_node(Const, list)->constvalue);
+	plan->all_needed = boolVal(lthird(list));
+	plan->needed = NULL;
+	foreach (cell, (List *) lfourth(list))
+		plan->needed = bms_add_member(plan->needed, lfirst_int(cell));
+}

@@ -1,0 +1,39 @@
+/*
+ * s3_fdw.h: the parts of datamill_s3 and what they hand on: planner to plan, plan to scan, scan to EXPLAIN.
+ */
+#ifndef DM_S3_FDW_H
+#define DM_S3_FDW_H
+
+#include "postgres.h"
+#include "foreign/fdwapi.h"
+#include "nodes/bitmapset.h"
+#include "nodes/execnodes.h"
+
+#include "source/objscan.h"
+
+/* What a plan keeps of planning; it travels as a list, since plans are copied. */
+typedef struct DmS3Plan
+{
+	int64 objects; /* that matched when the query was planned */
+	int64 bytes;   /* their size */
+	Bitmapset *needed; /* attribute numbers that the query uses */
+	bool all_needed;
+} DmS3Plan;
+
+/* fdw_state of a running scan. */
+typedef struct DmS3Scan
+{
+	DmObjScanSpec spec;
+	DmObjScan *objects; /* NULL until the first row is asked for */
+	MemoryContext context;
+} DmS3Scan;
+
+/* Each sets the callbacks that it implements. */
+extern void dm_s3_plan_routine(FdwRoutine *routine);
+extern void dm_s3_scan_routine(FdwRoutine *routine);
+extern void dm_s3_explain_routine(FdwRoutine *routine);
+
+extern List *dm_s3_plan_pack(const DmS3Plan *plan);
+extern void dm_s3_plan_unpack(DmS3Plan *plan, List *list);
+
+#endif
