@@ -88,7 +88,6 @@ out=$DM_PRIVATE/quickstart.out
 {
   cat <<SQL
 CREATE EXTENSION datamill;
-CREATE SCHEMA dim;
 CREATE SERVER lake FOREIGN DATA WRAPPER datamill_s3 OPTIONS ($endpoint);
 SQL
   [ $s3 = no ] || cat <<SQL
