@@ -49,3 +49,74 @@ COMMENT ON VIEW datamill.receipts IS
   'What each operation read and wrote, for the roles that the caller is a member of. id is sha256 over kind, definition, arguments and inputs: the same work on the same bytes has the same id. inputs: uri, etag, version, sha256 (of the bytes as stored), size in bytes, rows. outputs: uri and counts.';
 
 ---------------------------------------------------------------- cdc
+
+CREATE TABLE datamill.dataset_catalog (
+  dataset_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  current_table regclass NOT NULL UNIQUE,
+  history_table regclass NOT NULL,
+  versions_view regclass NOT NULL,
+  changes_view regclass NOT NULL,
+  keys text[] NOT NULL,
+  untracked text[] NOT NULL,
+  deletes text NOT NULL CHECK (deletes IN ('close', 'ignore')),
+  effective_type text NOT NULL CHECK (effective_type IN ('date', 'timestamptz')),
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  owner regrole NOT NULL
+);
+REVOKE ALL ON datamill.dataset_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.dataset_catalog IS 'Rows behind datamill.datasets; written by the library only.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.dataset_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.dataset_catalog_dataset_id_seq', '');
+
+CREATE VIEW datamill.datasets WITH (security_barrier) AS
+SELECT d.dataset_id, d.current_table, d.history_table, d.versions_view, d.changes_view, d.keys, d.untracked, d.deletes,
+  d.effective_type, d.created_at, d.owner
+FROM datamill.dataset_catalog d
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = d.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'))
+  AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.current_table);
+GRANT SELECT ON datamill.datasets TO PUBLIC;
+COMMENT ON VIEW datamill.datasets IS
+  'Targets that cdc_merge keeps, for the roles that the caller is a member of: their tables, views, key columns and settings.';
+
+CREATE TABLE datamill.merge_catalog (
+  merge_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  dataset_id bigint NOT NULL REFERENCES datamill.dataset_catalog ON DELETE CASCADE,
+  effective timestamptz NOT NULL,
+  effective_day date,
+  mode text NOT NULL,
+  source text NOT NULL,
+  inserted bigint NOT NULL,
+  updated bigint NOT NULL,
+  deleted bigint NOT NULL,
+  unchanged bigint NOT NULL,
+  missing bigint NOT NULL,
+  rejected bigint NOT NULL,
+  receipt text NOT NULL,
+  started_at timestamptz NOT NULL,
+  finished_at timestamptz NOT NULL,
+  merged_by regrole NOT NULL
+);
+CREATE INDEX merge_catalog_dataset_idx ON datamill.merge_catalog (dataset_id, merge_id);
+REVOKE ALL ON datamill.merge_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.merge_catalog IS 'Rows behind datamill.merges; written by the library only.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.merge_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.merge_catalog_merge_id_seq', '');
+
+CREATE VIEW datamill.merges WITH (security_barrier) AS
+SELECT m.merge_id, d.current_table AS dataset, m.effective, m.effective_day, m.mode, m.source, m.inserted, m.updated,
+  m.deleted, m.unchanged, m.missing, m.rejected, m.receipt, m.started_at, m.finished_at, m.merged_by
+FROM datamill.merge_catalog m JOIN datamill.dataset_catalog d USING (dataset_id)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o
+              WHERE o.oid IN (d.owner, m.merged_by) AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
+GRANT SELECT ON datamill.merges TO PUBLIC;
+COMMENT ON VIEW datamill.merges IS
+  'One row a merge of a dataset whose owner, or whose merging role, the caller is a member of. effective is the argument; effective_day the date stored where the dataset keeps dates.';
+
+CREATE FUNCTION datamill.cdc_merge(
+  target text, source text, keys text[] DEFAULT NULL, effective timestamptz DEFAULT pg_catalog.now(),
+  mode text DEFAULT 'full', options jsonb DEFAULT '{}',
+  OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT unchanged bigint, OUT missing bigint,
+  OUT rejected bigint, OUT receipt text)
+AS 'MODULE_PATHNAME', 'dm_cdc_merge_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.cdc_merge(text, text, text[], timestamptz, text, jsonb) IS
+  'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: keys missing from the source are closed. Options: deletes (close, ignore), untracked (column names), effective_type (date, timestamptz), allow_empty, and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source, 22023 an effective date before the last one or an unknown option, 02000 an empty source.';

@@ -69,6 +69,39 @@
 #else
 #include "commands/explain.h"
 #endif
+/* ExecInsertIndexTuples() got a flag for summarizing indexes in 16. */
+#include "executor/executor.h"
+#include "parser/parse_relation.h"
+#if PG_VERSION_NUM >= 160000
+#define dm_insert_index_tuples(rri, slot, estate, update)                                                    \
+	ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL, false)
+#else
+#define dm_insert_index_tuples(rri, slot, estate, update)                                                    \
+	ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL)
+#endif
+
+/*
+ * Gives estate a range table of one relation of which `updated` columns (numbered as in updatedCols) are updated: which
+ * generated columns are computed anew depends on it. 16 moved the columns to RTEPermissionInfo.
+ */
+static inline void
+dm_estate_set_relation(EState *estate, RangeTblEntry *rte, const Bitmapset *updated)
+{
+#if PG_VERSION_NUM >= 160000
+	List *permissions = NIL;
+	RTEPermissionInfo *info = addRTEPermissionInfo(&permissions, rte);
+
+	info->updatedCols = bms_copy(updated);
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), permissions, bms_make_singleton(1));
+#else
+	ExecInitRangeTable(estate, list_make1(rte), permissions);
+#endif
+#else
+	rte->updatedCols = bms_copy(updated);
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
 
 /* tuplesort got an int of options instead of a bool in 15; its variants moved to their own header in 16. */
 #include "utils/tuplesort.h"

@@ -1,0 +1,71 @@
+/*
+ * names.c: lists of names (char*), to and from text[].
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "base/names.h"
+
+/* True if the list holds the name. */
+bool
+dm_names_has(List *names, const char *name)
+{
+	ListCell *cell;
+
+	foreach (cell, names)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Returns the elements of a text[] in the current memory context. Raises 22004 on a NULL among them. */
+List *
+dm_names_from_array(Datum array)
+{
+	Datum *elements;
+	bool *nulls;
+	int count;
+	List *names = NIL;
+
+	deconstruct_array(DatumGetArrayTypePCopy(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a name in the array is NULL")));
+		names = lappend(names, TextDatumGetCString(elements[i]));
+	}
+	return names;
+}
+
+/* Returns the names as a text[]. */
+Datum
+dm_names_to_array(List *names)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	int count = 0;
+	ListCell *cell;
+
+	foreach (cell, names)
+		elements[count++] = CStringGetTextDatum((char *) lfirst(cell));
+	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* Returns the names with commas between them, for a message. */
+char *
+dm_names_join(List *names)
+{
+	StringInfoData out;
+	ListCell *cell;
+
+	initStringInfo(&out);
+	foreach (cell, names)
+		appendStringInfo(&out, "%s%s", out.len > 0 ? ", " : "", (char *) lfirst(cell));
+	return out.data;
+}

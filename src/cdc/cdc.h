@@ -1,0 +1,119 @@
+/*
+ * cdc.h: datasets (a current and a history table) and merging a source into one.
+ */
+#ifndef DM_CDC_H
+#define DM_CDC_H
+
+#include "postgres.h"
+#include "access/tupdesc.h"
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "nodes/primnodes.h"
+#include "utils/date.h"
+#include "utils/jsonb.h"
+#include "utils/relcache.h"
+
+#include "rows/row_ops.h"
+
+/* Names of the columns that a dataset adds. */
+#define DM_COL_OPERATION "operation"
+#define DM_COL_START "eff_start_date"
+#define DM_COL_END "eff_end_date"
+#define DM_COL_KEY_HASH "key_hash"
+#define DM_COL_ROW_HASH "row_hash"
+#define DM_COL_ENDED_BY "ended_by"
+#define DM_COL_MERGE "merge_id"
+
+/* What a dataset is, as stored in datamill.dataset_catalog. */
+typedef struct DmDataset
+{
+	int64 id;
+	Oid current;
+	Oid history;
+	const char *name;	/* qualified and quoted, for messages and statements */
+	List *keys;			/* of char* */
+	List *untracked;	/* of char* */
+	bool close_deletes; /* a key that is missing from a full source ends its version */
+	Oid effective_type; /* DATEOID or TIMESTAMPTZOID */
+	int64 last_merge;	/* 0 when there was none */
+	Datum last_effective; /* of the effective type; meaningless when there was no merge */
+} DmDataset;
+
+/* The options of a merge that are not the source's. */
+typedef struct DmMergeOptions
+{
+	bool has_untracked;
+	List *untracked; /* of char* */
+	bool has_deletes;
+	bool close_deletes;
+	bool allow_empty;
+	Oid effective_type; /* InvalidOid if not given */
+} DmMergeOptions;
+
+typedef struct DmMergeSpec
+{
+	const char *target;
+	const char *source;
+	List *keys; /* of char*; NIL if not given */
+	TimestampTz effective;
+	const char *mode;
+	Jsonb *options;
+} DmMergeSpec;
+
+typedef struct DmMergeCounts
+{
+	int64 inserted;
+	int64 updated;
+	int64 deleted;
+	int64 unchanged;
+	int64 missing;
+	int64 rejected;
+	int64 refreshed; /* unchanged rows whose untracked columns were brought up to date */
+} DmMergeCounts;
+
+/* Where each column of a dataset is: indexes from 0 into the source's row (`wanted`), attribute numbers of the tables. */
+typedef struct DmShape
+{
+	TupleDesc wanted; /* what the source gives: attributes of current, not dropped, not generated, not added ones */
+	AttrNumber *current_attribute; /* attribute number in current of each wanted column */
+	int *keys;
+	int nkeys;
+	int *tracked; /* neither key nor untracked */
+	int ntracked;
+	int *untracked;
+	int nuntracked;
+	int *hashed; /* keys and tracked, in the order of wanted */
+	int nhashed;
+	AttrNumber operation; /* in current */
+	AttrNumber start;
+	AttrNumber key_hash;
+	AttrNumber row_hash;
+	AttrNumber *history_from; /* for each attribute of history (index from 0): current's attribute number, or 0 */
+	AttrNumber history_end;	  /* in history */
+	AttrNumber history_ended_by;
+	AttrNumber history_merge;
+	DmRowOps *ops; /* of the wanted columns */
+} DmShape;
+
+/* dataset.c */
+extern RangeVar *dm_dataset_parse(const char *target);
+extern void dm_dataset_lock(const RangeVar *target);
+extern bool dm_dataset_find(Oid current, DmDataset *dataset);
+extern void dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes);
+extern int64 dm_dataset_next_merge(void);
+extern void dm_dataset_check_rights(const DmDataset *dataset);
+
+/* dataset_ddl.c */
+extern void dm_dataset_create(const RangeVar *target, TupleDesc columns, DmDataset *dataset);
+extern void dm_dataset_add_key(const DmDataset *dataset);
+
+/* shape.c */
+extern DmShape *dm_shape_make(const DmDataset *dataset, Relation current, Relation history);
+
+/* options.c */
+extern DmMergeOptions *dm_merge_options_parse(Jsonb *options, Jsonb **source_options);
+
+/* merge.c */
+extern char *dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts);
+
+#endif

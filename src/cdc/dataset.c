@@ -1,0 +1,234 @@
+/*
+ * dataset.c: datasets in the catalog: finding, locking, storing, rights.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#include "base/catalog.h"
+#include "base/names.h"
+#include "cdc/cdc.h"
+
+static bool dataset_read(Oid current, DmDataset *dataset);
+static int64 last_merge_in_snapshot(int64 dataset_id);
+static void table_check_rights(Oid relid, AclMode mode);
+
+/*
+ * Parses a target name, [schema.]table in SQL's spelling, into a RangeVar with its schema filled in: that of the
+ * relation of this name on the search path, else the schema in which it would be created.
+ */
+RangeVar *
+dm_dataset_parse(const char *target)
+{
+	RangeVar *name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(target)));
+
+	if (name->catalogname)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("target \"%s\" has too many parts", target),
+				 errhint("Write it as schema.table.")));
+	if (!name->schemaname)
+	{
+		Oid relid = RangeVarGetRelid(name, NoLock, true);
+		Oid schema = OidIsValid(relid) ? get_rel_namespace(relid) : RangeVarGetCreationNamespace(name);
+
+		name->schemaname = get_namespace_name(schema);
+	}
+	if (strlen(name->relname) > NAMEDATALEN - 1 - strlen("_versions"))
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("target name \"%s\" is too long", name->relname),
+				 errdetail("The history table and the views add up to 9 characters to it, and names have at most %d.",
+						   NAMEDATALEN - 1)));
+	return name;
+}
+
+/*
+ * Locks the dataset of this name, existing or not, until the end of the transaction: merges of one dataset, first ones
+ * included, queue here.
+ */
+void
+dm_dataset_lock(const RangeVar *target)
+{
+	char *qualified = psprintf("%s.%s", target->schemaname, target->relname);
+	uint32 hash = DatumGetUInt32(hash_any((unsigned char *) qualified, strlen(qualified)));
+
+	LockDatabaseObject(ExtensionRelationId, dm_catalog_extension(), (uint16) (1 + hash % 0xfffe), AccessExclusiveLock);
+}
+
+/*
+ * Fills *dataset (in the current memory context) and returns true if the relation is the current table of a dataset.
+ * The state read is the latest committed one; raises 40001 if the transaction's own snapshot is older than the last
+ * merge, since its view of the tables would be too.
+ */
+bool
+dm_dataset_find(Oid current, DmDataset *dataset)
+{
+	if (!IsolationUsesXactSnapshot())
+		return dataset_read(current, dataset);
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (!dataset_read(current, dataset))
+	{
+		PopActiveSnapshot();
+		return false;
+	}
+	PopActiveSnapshot();
+	if (last_merge_in_snapshot(dataset->id) != dataset->last_merge)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to dataset %s due to a concurrent merge", dataset->name),
+				 errhint("Retry the transaction.")));
+	return true;
+}
+
+/* Reads the dataset and its last merge under the active or a new snapshot. */
+static bool
+dataset_read(Oid current, DmDataset *dataset)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(current)};
+	DmCatalogScope scope;
+	bool found;
+
+	dm_catalog_begin(&scope);
+	SPI_execute_with_args("SELECT d.dataset_id, d.history_table::oid, d.keys, d.untracked, d.deletes = 'close', "
+						  "d.effective_type = 'date', m.merge_id, m.effective, m.effective_day "
+						  "FROM datamill.dataset_catalog d LEFT JOIN LATERAL (SELECT * FROM datamill.merge_catalog m "
+						  "WHERE m.dataset_id = d.dataset_id ORDER BY m.merge_id DESC LIMIT 1) m ON true "
+						  "WHERE d.current_table = $1::regclass",
+						  1,
+						  types,
+						  values,
+						  NULL,
+						  IsolationUsesXactSnapshot(),
+						  1);
+	found = SPI_processed == 1;
+	if (found)
+	{
+		Datum row[9];
+		bool nulls[9];
+
+		for (int i = 0; i < 9; i++)
+			row[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
+		MemoryContextSwitchTo(caller);
+		dataset->id = DatumGetInt64(row[0]);
+		dataset->current = current;
+		dataset->history = DatumGetObjectId(row[1]);
+		dataset->name =
+			quote_qualified_identifier(get_namespace_name(get_rel_namespace(current)), get_rel_name(current));
+		dataset->keys = dm_names_from_array(row[2]);
+		dataset->untracked = dm_names_from_array(row[3]);
+		dataset->close_deletes = DatumGetBool(row[4]);
+		dataset->effective_type = DatumGetBool(row[5]) ? DATEOID : TIMESTAMPTZOID;
+		dataset->last_merge = nulls[6] ? 0 : DatumGetInt64(row[6]);
+		dataset->last_effective = nulls[6] ? (Datum) 0 : DatumGetBool(row[5]) ? row[8] : row[7];
+	}
+	dm_catalog_end(&scope);
+	MemoryContextSwitchTo(caller);
+	return found;
+}
+
+/* Returns the last merge of the dataset that the transaction's own snapshot sees, or 0. */
+static int64
+last_merge_in_snapshot(int64 dataset_id)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(dataset_id)};
+	DmCatalogScope scope;
+	bool isnull;
+	Datum result;
+
+	dm_catalog_begin(&scope);
+	dm_catalog_execute("SELECT max(merge_id) FROM datamill.merge_catalog WHERE dataset_id = $1", 1, types, values, NULL);
+	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	result = isnull ? Int64GetDatum(0) : result;
+	dm_catalog_end(&scope);
+	return DatumGetInt64(result);
+}
+
+/* Stores a new dataset and sets its id. */
+void
+dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes)
+{
+	Oid types[] = {OIDOID, OIDOID, OIDOID, OIDOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, OIDOID};
+	Datum values[9];
+	DmCatalogScope scope;
+	bool isnull;
+
+	values[0] = ObjectIdGetDatum(dataset->current);
+	values[1] = ObjectIdGetDatum(dataset->history);
+	values[2] = ObjectIdGetDatum(versions);
+	values[3] = ObjectIdGetDatum(changes);
+	values[4] = dm_names_to_array(dataset->keys);
+	values[5] = dm_names_to_array(dataset->untracked);
+	values[6] = CStringGetTextDatum(dataset->close_deletes ? "close" : "ignore");
+	values[7] = CStringGetTextDatum(dataset->effective_type == DATEOID ? "date" : "timestamptz");
+	values[8] = ObjectIdGetDatum(GetUserId());
+	dm_catalog_begin(&scope);
+	dm_catalog_execute("INSERT INTO datamill.dataset_catalog (current_table, history_table, versions_view, "
+					   "changes_view, keys, untracked, deletes, effective_type, owner) VALUES ($1::regclass, "
+					   "$2::regclass, $3::regclass, $4::regclass, $5, $6, $7, $8, $9::regrole) RETURNING dataset_id",
+					   lengthof(types),
+					   types,
+					   values,
+					   NULL);
+	dataset->id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	dm_catalog_end(&scope);
+}
+
+/* Returns a new merge id. */
+int64
+dm_dataset_next_merge(void)
+{
+	DmCatalogScope scope;
+	bool isnull;
+	int64 id;
+
+	dm_catalog_begin(&scope);
+	dm_catalog_execute("SELECT nextval('datamill.merge_catalog_merge_id_seq')", 0, NULL, NULL, NULL);
+	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	dm_catalog_end(&scope);
+	return id;
+}
+
+/* Raises unless the current user may do to both tables what a merge does, and no row-level security stands between. */
+void
+dm_dataset_check_rights(const DmDataset *dataset)
+{
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->history)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the history table of dataset %s does not exist any more", dataset->name)));
+	table_check_rights(dataset->current, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
+	table_check_rights(dataset->history, ACL_INSERT);
+}
+
+/* Raises 42501 unless the current user has all the rights of mode on the table. */
+static void
+table_check_rights(Oid relid, AclMode mode)
+{
+	if (pg_class_aclmask(relid, GetUserId(), mode, ACLMASK_ALL) != mode)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
+	if (check_enable_rls(relid, InvalidOid, false) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot merge into \"%s\" with row-level security enabled for the current user",
+						get_rel_name(relid)),
+				 errhint("Merge as the table's owner or as a role with BYPASSRLS.")));
+}

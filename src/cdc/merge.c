@@ -1,0 +1,389 @@
+/*
+ * merge.c: one merge of a source into a dataset, from arguments to receipt.
+ *
+ * Invariants of the folder:
+ * 1. Everything a merge does (tables, rows, log, receipt) is done in the caller's transaction: all of it or nothing.
+ * 2. Merges of one dataset queue: on a lock by name (which also covers the first merge, when there is no table yet) and
+ *    on SHARE ROW EXCLUSIVE of the current table, which keeps other writers out and lets readers through.
+ * 3. The caller needs the rights of any writer of the tables; only the log is written as the extension's owner.
+ * 4. Versions of one key do not overlap: a version ends at the effective date of the merge that ended it, and effective
+ *    dates do not go back. (Two merges at the same date leave versions of no length, which no as-of query finds.)
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/catalog.h"
+#include "base/names.h"
+#include "cdc/cdc.h"
+#include "cdc/match.h"
+#include "receipt/receipt.h"
+#include "source/source.h"
+
+typedef struct Merge
+{
+	const DmMergeSpec *spec;
+	DmMergeOptions *options;
+	RangeVar *target;
+	DmDataset dataset;
+	bool is_new;
+	Datum effective; /* of the dataset's effective type */
+	int64 merge_id;
+	TimestampTz started_at;
+	DmMergeCounts *counts;
+} Merge;
+
+static void spec_check(const DmMergeSpec *spec);
+static void dataset_open(Merge *merge, Oid current);
+static void dataset_make(Merge *merge, DmSource *source);
+static void settings_check(const Merge *merge);
+static void effective_set(Merge *merge);
+static void rows_merge(Merge *merge, DmSource *source);
+static char *receipt_finish(Merge *merge, DmReceipt *receipt);
+static void merge_log(const Merge *merge, const char *receipt_id);
+static char *arguments_json(const Merge *merge);
+static Oid target_relation(const RangeVar *target);
+
+/*
+ * Merges a source into a dataset, which it creates if there is none. Returns the receipt's id and fills *counts, in the
+ * current memory context.
+ */
+char *
+dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
+{
+	Merge merge = {.spec = spec, .counts = counts};
+	Jsonb *source_options;
+	DmReceipt *receipt;
+	DmSource *source;
+	Oid current;
+	char *id;
+
+	spec_check(spec);
+	memset(counts, 0, sizeof(*counts));
+	merge.started_at = GetCurrentTimestamp();
+	merge.options = dm_merge_options_parse(spec->options, &source_options);
+	merge.target = dm_dataset_parse(spec->target);
+	dm_dataset_lock(merge.target);
+	current = target_relation(merge.target);
+	merge.is_new = !OidIsValid(current);
+	if (!merge.is_new)
+		dataset_open(&merge, current);
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	effective_set(&merge);
+	receipt = dm_receipt_begin("cdc_merge",
+							   quote_qualified_identifier(merge.target->schemaname, merge.target->relname),
+							   arguments_json(&merge));
+	source = dm_source_open(spec->source, source_options);
+	if (merge.is_new)
+		dataset_make(&merge, source);
+	merge.merge_id = dm_dataset_next_merge();
+	rows_merge(&merge, source);
+	dm_source_close(source);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	if (merge.is_new)
+		dm_dataset_add_key(&merge.dataset);
+	id = receipt_finish(&merge, receipt);
+	merge_log(&merge, id);
+	return id;
+}
+
+/* Raises on arguments that no merge can have. */
+static void
+spec_check(const DmMergeSpec *spec)
+{
+	PreventCommandIfReadOnly("cdc_merge()");
+	PreventCommandIfParallelMode("cdc_merge()");
+	if (strcmp(spec->mode, "delta") == 0 || strcmp(spec->mode, "feed") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"%s\" is not supported yet", spec->mode),
+				 errhint("This version knows mode full: the source holds every live key.")));
+	if (strcmp(spec->mode, "full") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown mode \"%s\"", spec->mode),
+				 errhint("This version knows mode full.")));
+	if (TIMESTAMP_NOT_FINITE(spec->effective))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("the effective date must not be infinite")));
+}
+
+/* Returns the target's relation, or InvalidOid if there is none (or not even its schema). */
+static Oid
+target_relation(const RangeVar *target)
+{
+	if (!OidIsValid(get_namespace_oid(target->schemaname, true)))
+		return InvalidOid;
+	return RangeVarGetRelid(target, NoLock, true);
+}
+
+/* Looks up an existing dataset, checks rights and settings, and locks its tables until the end of the transaction. */
+static void
+dataset_open(Merge *merge, Oid current)
+{
+	if (get_rel_relkind(current) == RELKIND_VIEW || get_rel_relkind(current) == RELKIND_MATVIEW)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("target \"%s\" is a view", merge->spec->target),
+				 errhint("Name a table that cdc_merge made, or a name that is not taken.")));
+	if (!dm_dataset_find(current, &merge->dataset))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("\"%s\" exists and is not a dataset", merge->spec->target),
+				 errdetail("cdc_merge keeps tables that it created itself."),
+				 errhint("Choose another target; to carry its rows over, merge from it: cdc_merge('new_name', '%s', keys "
+						 "=> ...).",
+						 merge->spec->target)));
+	dm_dataset_check_rights(&merge->dataset);
+	settings_check(merge);
+	if (merge->options->has_deletes)
+		merge->dataset.close_deletes = merge->options->close_deletes;
+	LockRelationOid(merge->dataset.current, ShareRowExclusiveLock);
+	LockRelationOid(merge->dataset.history, RowExclusiveLock);
+}
+
+/* Raises if the call gives keys or settings other than those the dataset was created with. */
+static void
+settings_check(const Merge *merge)
+{
+	const DmDataset *dataset = &merge->dataset;
+	ListCell *cell;
+
+	foreach (cell, merge->spec->keys)
+	{
+		if (!dm_names_has(dataset->keys, lfirst(cell)) ||
+			list_length(merge->spec->keys) != list_length(dataset->keys))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the keys are not those of dataset %s", dataset->name),
+					 errdetail("Its keys are %s.", dm_names_join(dataset->keys)),
+					 errhint("Leave keys out after the first merge.")));
+	}
+	if (merge->options->has_untracked &&
+		(list_length(merge->options->untracked) != list_length(dataset->untracked) ||
+		 strcmp(dm_names_join(merge->options->untracked), dm_names_join(dataset->untracked)) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"untracked\" is not that of dataset %s", dataset->name),
+				 errdetail("Its untracked columns are: %s.", dm_names_join(dataset->untracked)),
+				 errhint("It is fixed by the first merge; leave it out after that.")));
+	if (OidIsValid(merge->options->effective_type) && merge->options->effective_type != dataset->effective_type)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dataset %s keeps effective dates of type %s",
+						dataset->name,
+						format_type_be(dataset->effective_type)),
+				 errhint("It is fixed by the first merge; leave it out after that.")));
+}
+
+/* Creates the dataset from the columns that the source offers. */
+static void
+dataset_make(Merge *merge, DmSource *source)
+{
+	List *offered = NIL;
+	ListCell *cell;
+
+	for (int i = 0; i < source->offered->natts; i++)
+		offered = lappend(offered, NameStr(TupleDescAttr(source->offered, i)->attname));
+	if (merge->spec->keys == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("keys are required: dataset \"%s\" does not exist yet", merge->spec->target),
+				 errdetail("The source has the columns %s.", dm_names_join(offered)),
+				 errhint("Name the columns that identify a row: keys => '{%s}'.",
+						 offered ? (char *) linitial(offered) : "id")));
+	foreach (cell, merge->spec->keys)
+	{
+		if (!dm_names_has(offered, lfirst(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("key column \"%s\" is not in the source", (char *) lfirst(cell)),
+					 errdetail("The source has the columns %s.", dm_names_join(offered))));
+	}
+	foreach (cell, merge->options->untracked)
+	{
+		if (!dm_names_has(offered, lfirst(cell)) || dm_names_has(merge->spec->keys, lfirst(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("untracked column \"%s\" is not a column of the source other than its keys",
+							(char *) lfirst(cell)),
+					 errdetail("The source has the columns %s.", dm_names_join(offered))));
+	}
+	merge->dataset.name = quote_qualified_identifier(merge->target->schemaname, merge->target->relname);
+	merge->dataset.keys = merge->spec->keys;
+	merge->dataset.untracked = merge->options->untracked;
+	merge->dataset.close_deletes = merge->options->has_deletes ? merge->options->close_deletes : true;
+	dm_dataset_create(merge->target, source->offered, &merge->dataset);
+	/* the caller's default rights may have taken some away, and its snapshot must see the new tables' rows */
+	dm_dataset_check_rights(&merge->dataset);
+	LockRelationOid(merge->dataset.current, ShareRowExclusiveLock);
+	UpdateActiveSnapshotCommandId();
+}
+
+/* Sets the effective date in the dataset's type. Raises 22023 if it lies before that of the last merge. */
+static void
+effective_set(Merge *merge)
+{
+	DmDataset *dataset = &merge->dataset;
+	bool is_before;
+	Oid output;
+	bool varlena;
+
+	if (merge->is_new)
+		dataset->effective_type =
+			OidIsValid(merge->options->effective_type) ? merge->options->effective_type : DATEOID;
+	if (dataset->effective_type == DATEOID)
+		merge->effective = DirectFunctionCall1(timestamptz_date, TimestampTzGetDatum(merge->spec->effective));
+	else
+		merge->effective = TimestampTzGetDatum(merge->spec->effective);
+	if (merge->is_new || dataset->last_merge == 0)
+		return;
+	if (dataset->effective_type == DATEOID)
+		is_before = DatumGetDateADT(merge->effective) < DatumGetDateADT(dataset->last_effective);
+	else
+		is_before = DatumGetTimestampTz(merge->effective) < DatumGetTimestampTz(dataset->last_effective);
+	if (!is_before)
+		return;
+	getTypeOutputInfo(dataset->effective_type, &output, &varlena);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("effective date %s lies before the last merge of %s",
+					OidOutputFunctionCall(output, merge->effective),
+					dataset->name),
+			 errdetail("The last effective date is %s.", OidOutputFunctionCall(output, dataset->last_effective)),
+			 errhint("Merge batches in the order of their dates.")));
+}
+
+/* Streams the source's rows through the matcher. */
+static void
+rows_merge(Merge *merge, DmSource *source)
+{
+	Relation current = table_open(merge->dataset.current, NoLock);
+	Relation history = table_open(merge->dataset.history, RowExclusiveLock);
+	DmShape *shape = dm_shape_make(&merge->dataset, current, history);
+	DmMatcherSpec spec = {.dataset = &merge->dataset,
+						  .shape = shape,
+						  .current = current,
+						  .history = history,
+						  .effective = merge->effective,
+						  .merge_id = merge->merge_id,
+						  .new_dataset = merge->is_new,
+						  .close_deletes = merge->dataset.close_deletes,
+						  .counts = merge->counts};
+	DmMatcher *matcher;
+	int64 rows;
+
+	dm_source_bind(source, shape->wanted);
+	matcher = dm_matcher_begin(&spec);
+	rows = dm_source_run(source, dm_matcher_row, matcher);
+	if (rows == 0 && !merge->options->allow_empty)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA),
+				 errmsg("the source has no rows"),
+				 errdetail("In mode full that would close the versions of all keys of %s.", merge->dataset.name),
+				 errhint("If it is meant: options => '{\"allow_empty\": true}'.")));
+	dm_matcher_finish(matcher);
+	table_close(history, NoLock);
+	table_close(current, NoLock);
+}
+
+/* Adds the outputs to the receipt and stores it. Returns its id. */
+static char *
+receipt_finish(Merge *merge, DmReceipt *receipt)
+{
+	const DmMergeCounts *counts = merge->counts;
+	DmReceiptOutput output;
+
+	output.uri = merge->dataset.name;
+	output.counts = psprintf("{\"inserted\": " INT64_FORMAT ", \"updated\": " INT64_FORMAT ", \"deleted\": " INT64_FORMAT
+							 ", \"unchanged\": " INT64_FORMAT ", \"refreshed\": " INT64_FORMAT "}",
+							 counts->inserted,
+							 counts->updated,
+							 counts->deleted,
+							 counts->unchanged,
+							 counts->refreshed);
+	dm_receipt_output(receipt, &output);
+	output.uri = quote_qualified_identifier(get_namespace_name(get_rel_namespace(merge->dataset.history)),
+											get_rel_name(merge->dataset.history));
+	output.counts = psprintf("{\"inserted\": " INT64_FORMAT "}", counts->updated + counts->deleted);
+	dm_receipt_output(receipt, &output);
+	return dm_receipt_write(receipt);
+}
+
+/* Writes the merge's row of the log. */
+static void
+merge_log(const Merge *merge, const char *receipt_id)
+{
+	const DmMergeCounts *counts = merge->counts;
+	bool is_date = merge->dataset.effective_type == DATEOID;
+	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, DATEOID, TEXTOID, TEXTOID, INT8OID,		INT8OID,
+				   INT8OID, INT8OID, INT8OID,		 INT8OID, TEXTOID, TIMESTAMPTZOID, OIDOID};
+	Datum values[] = {Int64GetDatum(merge->merge_id),
+					  Int64GetDatum(merge->dataset.id),
+					  TimestampTzGetDatum(merge->spec->effective),
+					  is_date ? merge->effective : (Datum) 0,
+					  CStringGetTextDatum(merge->spec->mode),
+					  CStringGetTextDatum(merge->spec->source),
+					  Int64GetDatum(counts->inserted),
+					  Int64GetDatum(counts->updated),
+					  Int64GetDatum(counts->deleted),
+					  Int64GetDatum(counts->unchanged),
+					  Int64GetDatum(counts->missing),
+					  Int64GetDatum(counts->rejected),
+					  CStringGetTextDatum(receipt_id),
+					  TimestampTzGetDatum(merge->started_at),
+					  ObjectIdGetDatum(GetUserId())};
+	char nulls[] = "               ";
+	DmCatalogScope scope;
+
+	nulls[3] = is_date ? ' ' : 'n';
+	dm_catalog_begin(&scope);
+	dm_catalog_execute("INSERT INTO datamill.merge_catalog (merge_id, dataset_id, effective, effective_day, mode, source, "
+					   "inserted, updated, deleted, unchanged, missing, rejected, receipt, started_at, finished_at, "
+					   "merged_by) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
+					   "$13, $14, clock_timestamp(), $15::regrole)",
+					   lengthof(types),
+					   types,
+					   values,
+					   nulls);
+	dm_catalog_end(&scope);
+}
+
+/* Returns the arguments as a JSON object for the receipt: what decides the result. */
+static char *
+arguments_json(const Merge *merge)
+{
+	StringInfoData out;
+	Oid output;
+	bool varlena;
+
+	initStringInfo(&out);
+	getTypeOutputInfo(merge->dataset.effective_type, &output, &varlena);
+	appendStringInfoString(&out, "{\"source\": ");
+	escape_json(&out, merge->spec->source);
+	appendStringInfoString(&out, ", \"mode\": ");
+	escape_json(&out, merge->spec->mode);
+	appendStringInfoString(&out, ", \"effective\": ");
+	escape_json(&out, OidOutputFunctionCall(output, merge->effective));
+	appendStringInfo(&out,
+					 ", \"options\": %s}",
+					 JsonbToCString(NULL, &merge->spec->options->root, VARSIZE(merge->spec->options)));
+	return out.data;
+}

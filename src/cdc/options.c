@@ -1,0 +1,130 @@
+/*
+ * options.c: the options of cdc_merge that are its own; the source's are handed on.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+
+#include "base/names.h"
+#include "cdc/cdc.h"
+#include "source/source.h"
+
+#define OWN_OPTIONS "deletes, untracked, effective_type, allow_empty"
+
+static void option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value);
+static char *value_word(const char *name, JsonbValue *value);
+static List *value_names(const char *name, JsonbValue *value);
+
+/*
+ * Reads options of a merge from a jsonb object. Returns them in the current memory context, and in *source_options the
+ * object without those that are only the merge's. Raises 22023 on unknown names (listing the known ones) and bad values.
+ */
+DmMergeOptions *
+dm_merge_options_parse(Jsonb *options, Jsonb **source_options)
+{
+	DmMergeOptions *parsed = palloc0(sizeof(DmMergeOptions));
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue value;
+	Jsonb *rest = options;
+
+	if (!JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object"),
+				 errhint("For example options => '{\"deletes\": \"ignore\"}'.")));
+	iterator = JsonbIteratorInit(&options->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char *name;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(value.val.string.val, value.val.string.len);
+		JsonbIteratorNext(&iterator, &value, true);
+		option_take(parsed, name, &value);
+		if (!dm_source_is_option(name))
+			rest = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(rest), CStringGetTextDatum(name)));
+	}
+	*source_options = rest;
+	return parsed;
+}
+
+/* Stores one option, or leaves it to the source. Raises if neither knows it. */
+static void
+option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
+{
+	if (strcmp(name, "deletes") == 0)
+	{
+		char *word = value_word(name, value);
+
+		if (strcmp(word, "close") != 0 && strcmp(word, "ignore") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"deletes\" must be close or ignore, not \"%s\"", word)));
+		parsed->has_deletes = true;
+		parsed->close_deletes = strcmp(word, "close") == 0;
+	}
+	else if (strcmp(name, "effective_type") == 0)
+	{
+		char *word = value_word(name, value);
+
+		if (strcmp(word, "date") == 0)
+			parsed->effective_type = DATEOID;
+		else if (strcmp(word, "timestamptz") == 0)
+			parsed->effective_type = TIMESTAMPTZOID;
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"effective_type\" must be date or timestamptz, not \"%s\"", word)));
+	}
+	else if (strcmp(name, "untracked") == 0)
+	{
+		parsed->has_untracked = true;
+		parsed->untracked = value_names(name, value);
+	}
+	else if (strcmp(name, "allow_empty") == 0)
+	{
+		if (value->type != jbvBool)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"allow_empty\" must be true or false")));
+		parsed->allow_empty = value->val.boolean;
+	}
+	else if (!dm_source_is_option(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown option \"%s\"", name),
+				 errhint("Options of cdc_merge: %s. Options of its source: %s.", OWN_OPTIONS, dm_source_option_names())));
+}
+
+/* Returns a string value. */
+static char *
+value_word(const char *name, JsonbValue *value)
+{
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" must be a string", name)));
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* Returns the strings of an array value. */
+static List *
+value_names(const char *name, JsonbValue *value)
+{
+	List *names = NIL;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" must be an array of column names", name)));
+	for (uint32 i = 0; i < JsonContainerSize(value->val.binary.data); i++)
+	{
+		JsonbValue *element = getIthJsonbValueFromContainer(value->val.binary.data, i);
+
+		names = lappend(names, value_word(name, element));
+	}
+	return names;
+}

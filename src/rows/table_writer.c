@@ -1,0 +1,244 @@
+/*
+ * table_writer.c: writes rows of one table as any writer would.
+ *
+ * Invariants:
+ * 1. Constraints, stored generated columns, indexes and row and statement triggers of the table behave as under INSERT,
+ *    UPDATE and DELETE. Rights and row-level security are the caller's to check before opening.
+ * 2. Inserts go through table_multi_insert() unless the table has row triggers on INSERT; the rows of a batch are
+ *    written before an update or delete and before closing, so row order is the caller's.
+ * 3. Every write carries the command id of the moment of opening: a snapshot taken before does not see it.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "nodes/makefuncs.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "rows/table_writer.h"
+
+#define BATCH_ROWS 1000
+#define BATCH_BYTES (256 * 1024)
+
+struct DmTableWriter
+{
+	Relation rel;
+	EState *estate;
+	ResultRelInfo *result;
+	EPQState epq;
+	bool bulk;	  /* inserts are batched */
+	bool updates; /* updates and deletes may come, and their statement triggers fire */
+	CommandId command;
+	int options; /* of table_multi_insert */
+	BulkInsertState bulk_state;
+	TupleTableSlot **slots;
+	int nslots;	 /* made so far */
+	int nqueued; /* filled and waiting */
+	Size queued_bytes;
+	MemoryContext batch_context;
+};
+
+static void relation_check(Relation rel);
+static void writer_flush(DmTableWriter *writer);
+
+/* Starts a group of writers, whose row triggers fire after all of them are closed, at dm_writers_end(). */
+void
+dm_writers_begin(void)
+{
+	AfterTriggerBeginQuery();
+}
+
+/* Fires the AFTER triggers (foreign keys among them) of what the group wrote. */
+void
+dm_writers_end(void)
+{
+	EState *estate = CreateExecutorState();
+
+	AfterTriggerEndQuery(estate);
+	ExecCloseResultRelations(estate);
+	FreeExecutorState(estate);
+}
+
+/*
+ * Opens a writer on rel, which the caller holds open with at least ROW EXCLUSIVE lock, in the current memory context;
+ * the active snapshot must stay until the writer is closed. updated_columns (attribute numbers offset by
+ * FirstLowInvalidHeapAttributeNumber) are those that updates may change, or NULL if there will be no updates. new_table:
+ * the table was created in this transaction and holds nothing yet. Raises for relations that cannot be written so.
+ */
+DmTableWriter *
+dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)
+{
+	DmTableWriter *writer = palloc0(sizeof(DmTableWriter));
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	EState *estate = CreateExecutorState();
+
+	relation_check(rel);
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+	dm_estate_set_relation(estate, rte, updated_columns);
+	estate->es_output_cid = GetCurrentCommandId(true);
+	estate->es_snapshot = GetActiveSnapshot();
+
+	writer->rel = rel;
+	writer->estate = estate;
+	writer->command = estate->es_output_cid;
+	writer->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->result, rel, 1, NULL, 0);
+	ExecOpenIndices(writer->result, false);
+	EvalPlanQualInit(&writer->epq, estate, NULL, NIL, -1);
+	writer->bulk = !(rel->trigdesc && (rel->trigdesc->trig_insert_before_row || rel->trigdesc->trig_insert_after_row ||
+									   rel->trigdesc->trig_insert_instead_row));
+	writer->updates = updated_columns != NULL;
+	writer->options = new_table ? TABLE_INSERT_SKIP_FSM : 0;
+	writer->bulk_state = GetBulkInsertState();
+	writer->slots = palloc0(sizeof(TupleTableSlot *) * BATCH_ROWS);
+	writer->batch_context = AllocSetContextCreate(CurrentMemoryContext, "datamill writer", ALLOCSET_DEFAULT_SIZES);
+
+	ExecBSInsertTriggers(estate, writer->result);
+	if (writer->updates)
+	{
+		ExecBSUpdateTriggers(estate, writer->result);
+		ExecBSDeleteTriggers(estate, writer->result);
+	}
+	return writer;
+}
+
+/* Returns a cleared slot of the table's shape to fill and store (ExecStoreVirtualTuple), then give to dm_writer_insert. */
+TupleTableSlot *
+dm_writer_slot(DmTableWriter *writer)
+{
+	TupleTableSlot *slot;
+
+	if (writer->nqueued == writer->nslots)
+		writer->slots[writer->nslots++] = table_slot_create(writer->rel, NULL);
+	slot = writer->slots[writer->nqueued];
+	ExecClearTuple(slot);
+	return slot;
+}
+
+/* Inserts the slot got from dm_writer_slot(), now or with its batch; its values need not outlive the call. */
+void
+dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot)
+{
+	TupleConstr *constr = writer->rel->rd_att->constr;
+
+	slot->tts_tableOid = RelationGetRelid(writer->rel);
+	if (!writer->bulk)
+	{
+		ExecSimpleRelationInsert(writer->result, writer->estate, slot);
+		ResetPerTupleExprContext(writer->estate);
+		return;
+	}
+	if (constr)
+	{
+		if (constr->has_generated_stored)
+			ExecComputeStoredGenerated(writer->result, writer->estate, slot, CMD_INSERT);
+		ExecConstraints(writer->result, slot, writer->estate);
+	}
+	ExecMaterializeSlot(slot);
+	writer->queued_bytes += ((HeapTupleTableSlot *) slot)->tuple->t_len;
+	writer->nqueued++;
+	if (writer->nqueued == BATCH_ROWS || writer->queued_bytes >= BATCH_BYTES)
+		writer_flush(writer);
+}
+
+/* Updates the row in old_slot (as fetched: its tid counts) to the values in new_slot. Raises 40001 if it has changed. */
+void
+dm_writer_update(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
+{
+	ExecSimpleRelationUpdate(writer->result, writer->estate, &writer->epq, old_slot, new_slot);
+	ResetPerTupleExprContext(writer->estate);
+}
+
+/* Deletes the row in old_slot. Raises 40001 if it has changed since it was fetched. */
+void
+dm_writer_delete(DmTableWriter *writer, TupleTableSlot *old_slot)
+{
+	ExecSimpleRelationDelete(writer->result, writer->estate, &writer->epq, old_slot);
+	ResetPerTupleExprContext(writer->estate);
+}
+
+/* Writes what is queued, fires AFTER STATEMENT triggers (row triggers at dm_writers_end), and releases everything. */
+void
+dm_writer_close(DmTableWriter *writer)
+{
+	EState *estate = writer->estate;
+
+	writer_flush(writer);
+	ExecASInsertTriggers(estate, writer->result, NULL);
+	if (writer->updates)
+	{
+		ExecASUpdateTriggers(estate, writer->result, NULL);
+		ExecASDeleteTriggers(estate, writer->result, NULL);
+	}
+	for (int i = 0; i < writer->nslots; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	FreeBulkInsertState(writer->bulk_state);
+	table_finish_bulk_insert(writer->rel, writer->options);
+	ExecCloseIndices(writer->result);
+	ExecCloseResultRelations(estate);
+	ExecCloseRangeTableRelations(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	MemoryContextDelete(writer->batch_context);
+}
+
+/* Writes the queued rows to the table and its indexes. */
+static void
+writer_flush(DmTableWriter *writer)
+{
+	MemoryContext caller;
+
+	if (writer->nqueued == 0)
+		return;
+	caller = MemoryContextSwitchTo(writer->batch_context);
+	table_multi_insert(writer->rel,
+					   writer->slots,
+					   writer->nqueued,
+					   writer->command,
+					   writer->options,
+					   writer->bulk_state);
+	if (writer->result->ri_NumIndices > 0)
+	{
+		for (int i = 0; i < writer->nqueued; i++)
+		{
+			list_free(dm_insert_index_tuples(writer->result, writer->slots[i], writer->estate, false));
+			ResetPerTupleExprContext(writer->estate);
+		}
+	}
+	for (int i = 0; i < writer->nqueued; i++)
+		ExecClearTuple(writer->slots[i]);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(writer->batch_context);
+	writer->nqueued = 0;
+	writer->queued_bytes = 0;
+}
+
+/* Raises for a relation that this writer does not write. */
+static void
+relation_check(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not an ordinary table", RelationGetRelationName(rel)),
+				 errhint("Partitioned tables, views and foreign tables cannot be targets.")));
+	if (triggers && (triggers->trig_insert_new_table || triggers->trig_update_new_table ||
+					 triggers->trig_update_old_table || triggers->trig_delete_old_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("triggers of \"%s\" that use transition tables are not supported", RelationGetRelationName(rel)),
+				 errhint("Use row triggers, or statement triggers without REFERENCING.")));
+}
