@@ -43,6 +43,7 @@ struct DmTableWriter
 	int nslots;	 /* made so far */
 	int nqueued; /* filled and waiting */
 	Size queued_bytes;
+	MemoryContext context; /* of the writer and its slots */
 	MemoryContext batch_context;
 };
 
@@ -89,6 +90,7 @@ dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)
 	estate->es_output_cid = GetCurrentCommandId(true);
 	estate->es_snapshot = GetActiveSnapshot();
 
+	writer->context = CurrentMemoryContext;
 	writer->rel = rel;
 	writer->estate = estate;
 	writer->command = estate->es_output_cid;
@@ -120,7 +122,12 @@ dm_writer_slot(DmTableWriter *writer)
 	TupleTableSlot *slot;
 
 	if (writer->nqueued == writer->nslots)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(writer->context);
+
 		writer->slots[writer->nslots++] = table_slot_create(writer->rel, NULL);
+		MemoryContextSwitchTo(caller);
+	}
 	slot = writer->slots[writer->nqueued];
 	ExecClearTuple(slot);
 	return slot;
