@@ -120,3 +120,12 @@ CREATE FUNCTION datamill.cdc_merge(
 AS 'MODULE_PATHNAME', 'dm_cdc_merge_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.cdc_merge(text, text, text[], timestamptz, text, jsonb) IS
   'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: keys missing from the source are closed. Options: deletes (close, ignore), untracked (column names), effective_type (date, timestamptz), allow_empty, and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source, 22023 an effective date before the last one or an unknown option, 02000 an empty source.';
+
+CREATE FUNCTION datamill.generate_cdc(
+  initial bigint, incremental bigint, keys integer, nonkeys integer, deleted double precision,
+  updated double precision, unchanged double precision, initial_url text, incremental_url text, seed bigint DEFAULT 1,
+  server text DEFAULT NULL)
+RETURNS TABLE (url text, records bigint)
+AS 'MODULE_PATHNAME', 'dm_generate_cdc_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.generate_cdc(bigint, bigint, integer, integer, double precision, double precision, double precision, text, text, bigint, text) IS
+  'Writes two days of a made-up extract, one CSV object (part-00000.csv, with a header) into each of two folders: columns key1.. (uuid) and value1.. (numbers below 10^9). deleted, updated and unchanged are the shares of the initial records that day 2 deletes, changes in value1 and leaves alone; they sum to 1. incremental records make day 2: at least initial x (updated + unchanged), the rest have new keys. Same arguments, same bytes. Errors: 22023 numbers that cannot be met.';
