@@ -70,5 +70,7 @@ extern DmStoreSettings *dm_store_settings_read(Oid server_oid, Oid user_oid);
 
 /* local.c: endpoint file:///dir */
 extern DmStore *dm_local_open(const DmStoreSettings *settings);
+/* s3.c: endpoint http(s)://host */
+extern DmStore *dm_s3_open(const DmStoreSettings *settings);
 
 #endif

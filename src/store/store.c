@@ -21,10 +21,7 @@ dm_store_open(Oid server_oid, Oid user_oid)
 
 	if (strncmp(settings->endpoint, "file://", 7) == 0)
 		return dm_local_open(settings);
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-			 errmsg("endpoint \"%s\" of server \"%s\" is not supported yet", settings->endpoint, settings->server_name)));
-	return NULL;
+	return dm_s3_open(settings);
 }
 
 /* Counts of requests and bytes so far; they live as long as the store. */

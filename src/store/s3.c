@@ -1,0 +1,374 @@
+/*
+ * s3.c: the S3 store: endpoint, one call and its signature, and what its error answers mean.
+ *
+ * A call is signed anew for every attempt, since the signature holds the time. Path style puts the bucket into the path,
+ * virtual style into the host name.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "base/errors.h"
+#include "net/retry.h"
+#include "store/s3.h"
+#include "store/s3_sign.h"
+
+/* No retry of a request starts later than this after its first attempt. */
+#define DM_S3_BUDGET_MS (120 * 1000)
+
+static void prepare_call(DmHttpRequest *request);
+static DmHttpVerdict judge_call(DmHttpRequest *request);
+static void parse_endpoint(DmS3Store *s3);
+
+static const DmStoreOps s3_ops = {
+	dm_s3_list,
+	dm_s3_fetch_open,
+	dm_s3_fetch_next,
+	dm_s3_fetch_close,
+	dm_s3_upload_open,
+	dm_s3_upload_write,
+	dm_s3_upload_finish,
+};
+
+/* Opens an S3 store in the current memory context. Raises HV024 for an endpoint that is no http(s) URL. */
+DmStore *
+dm_s3_open(const DmStoreSettings *settings)
+{
+	DmS3Store *s3 = palloc0(sizeof(DmS3Store));
+
+	s3->store.ops = &s3_ops;
+	s3->store.settings = settings;
+	s3->store.context = CurrentMemoryContext;
+	s3->http.ca_file = settings->ca_file;
+	s3->http.verify_tls = settings->verify_tls;
+	s3->http.connect_timeout_ms = settings->connect_timeout_ms;
+	s3->http.timeout_ms = settings->timeout_ms;
+	s3->http.max_retries = settings->max_retries;
+	s3->http.budget_ms = DM_S3_BUDGET_MS;
+	parse_endpoint(s3);
+	return &s3->store;
+}
+
+/* Splits the endpoint into scheme, host and base path. A scheme's own port is left out, as in the Host header. */
+static void
+parse_endpoint(DmS3Store *s3)
+{
+	const char *endpoint = s3->store.settings->endpoint;
+	const char *host = NULL;
+	const char *port;
+	Size len;
+
+	s3->tls = pg_strncasecmp(endpoint, "https://", 8) == 0;
+	if (s3->tls)
+		host = endpoint + 8;
+	else if (pg_strncasecmp(endpoint, "http://", 7) == 0)
+		host = endpoint + 7;
+	if (!host || *host == '\0' || *host == '/' || strpbrk(host, "@?# "))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid endpoint \"%s\" of server \"%s\"", endpoint, s3->store.settings->server_name),
+				 errhint("Write https://host[:port], http://host[:port] or file:///directory.")));
+	len = strcspn(host, "/");
+	s3->base = pstrdup(host + len);
+	s3->host = pnstrdup(host, len);
+	port = strrchr(s3->host, ':');
+	if (port && strcmp(port, s3->tls ? ":443" : ":80") == 0)
+		s3->host[port - s3->host] = '\0';
+}
+
+/* Makes a call of the store in the current memory context; the caller fills in what and where. */
+DmS3Call *
+dm_s3_call_make(DmS3Store *store, const char *method, int64 *counter)
+{
+	DmS3Call *call = palloc0(sizeof(DmS3Call));
+
+	call->store = store;
+	call->http = dm_http_make(&store->http);
+	call->http->arg = call;
+	call->http->prepare = prepare_call;
+	call->http->judge = judge_call;
+	call->http->method = method;
+	call->scratch = AllocSetContextCreate(CurrentMemoryContext, "datamill s3 call", ALLOCSET_SMALL_SIZES);
+	call->method = method;
+	call->query = "";
+	call->payload_sha256 = DM_S3_EMPTY_SHA256;
+	call->range_start = -1;
+	call->counter = counter;
+	return call;
+}
+
+/* Percent-encodes a key, palloc'd. */
+char *
+dm_s3_key_encode(const char *key, bool keep_slash)
+{
+	char *utf8 = pg_server_to_any(key, strlen(key), PG_UTF8);
+	char *encoded = palloc(strlen(utf8) * 3 + 1);
+
+	dm_s3_encode(utf8, keep_slash, encoded);
+	return encoded;
+}
+
+/* Value of a hex digit, or -1. */
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = pg_ascii_tolower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A key as a listing gives it, in the database's encoding, palloc'd. Raises on bytes that are no UTF-8. */
+char *
+dm_s3_key_decode(const char *text, bool percent)
+{
+	char *utf8 = pstrdup(text);
+	char *out = utf8;
+
+	for (const char *p = text; percent && *p; p++)
+	{
+		if (*p == '%' && hex_value(p[1]) >= 0 && hex_value(p[2]) >= 0)
+		{
+			*out++ = (char) (hex_value(p[1]) * 16 + hex_value(p[2]));
+			p += 2;
+		}
+		else
+			*out++ = *p == '+' ? ' ' : *p; /* a plus itself comes as %2B */
+	}
+	if (percent)
+		*out = '\0';
+	return pg_any_to_server(utf8, strlen(utf8), PG_UTF8);
+}
+
+/* Adds a header "name: value" to the attempt. */
+static void
+add_header(DmHttpRequest *request, const char *name, const char *value)
+{
+	dm_http_header_add(request, psprintf("%s: %s", name, value));
+}
+
+/* Signs the attempt and adds the headers of the signature. */
+static void
+sign_call(DmS3Call *call, const char *host, const char *path)
+{
+	const DmStoreSettings *settings = call->store->store.settings;
+	char date[20];
+	char authorization[DM_S3_AUTHORIZATION_BYTES];
+	DmS3Sign sign = {call->method, path, call->query};
+	time_t now = time(NULL);
+	struct tm tm;
+
+	strftime(date, sizeof(date), "%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
+	sign.headers[sign.nheaders++] = (DmS3Header){"host", host};
+	sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-content-sha256", call->payload_sha256};
+	sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-date", date};
+	if (settings->session_token)
+		sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-security-token", settings->session_token};
+	sign.payload_sha256 = call->payload_sha256;
+	sign.amz_date = date;
+	sign.region = settings->region;
+	sign.access_key_id = settings->access_key_id;
+	sign.secret_access_key = settings->secret_access_key;
+	if (!dm_s3_sign(&sign, authorization))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("could not sign a request for server \"%s\"", settings->server_name),
+				 errhint("Check the length of access_key_id, secret_access_key and region.")));
+	for (int i = 1; i < sign.nheaders; i++)
+		add_header(call->http, sign.headers[i].name, sign.headers[i].value);
+	add_header(call->http, "Authorization", authorization);
+	explicit_bzero(authorization, sizeof(authorization));
+}
+
+/*
+ * Sets URL and headers of an attempt. A ranged GET goes on after the bytes that an earlier attempt got: the etag in
+ * If-Match makes sure that they belong together.
+ */
+static void
+prepare_call(DmHttpRequest *request)
+{
+	DmS3Call *call = request->arg;
+	DmS3Store *s3 = call->store;
+	MemoryContext old;
+	bool in_host = s3->store.settings->virtual_host;
+	char *host;
+	char *path;
+
+	MemoryContextReset(call->scratch);
+	old = MemoryContextSwitchTo(call->scratch);
+	host = in_host ? psprintf("%s.%s", call->bucket, s3->host) : s3->host;
+	path = psprintf("%s%s%s%s%s",
+					s3->base,
+					in_host ? "" : "/",
+					in_host ? "" : call->bucket,
+					call->key || in_host ? "/" : "",
+					call->key ? dm_s3_key_encode(call->key, true) : "");
+	request->url = psprintf("%s://%s%s%s%s", s3->tls ? "https" : "http", host, path, *call->query ? "?" : "", call->query);
+	add_header(request, "Host", host);
+	if (!s3->store.settings->anonymous)
+		sign_call(call, host, path);
+	if (call->if_match)
+		add_header(request, "If-Match", psprintf("\"%s\"", call->if_match));
+	if (call->range_start >= 0)
+		add_header(request,
+				   "Range",
+				   psprintf("bytes=" INT64_FORMAT "-" INT64_FORMAT,
+							call->range_start + (int64) request->body_len,
+							call->range_end));
+	else
+		request->body_len = 0;
+	(*call->counter)++;
+	if (request->attempts > 1)
+		s3->store.stats.retries++;
+	MemoryContextSwitchTo(old);
+}
+
+/* Judges an answer: what may pass is tried again. */
+static DmHttpVerdict
+judge_call(DmHttpRequest *request)
+{
+	DmS3Error error;
+
+	if (dm_retry_is_transient(request->status))
+		return DM_HTTP_RETRY;
+	if (request->status == 400)
+	{
+		dm_s3_call_error(request->arg, &error);
+		if (strcmp(error.code, "RequestTimeout") == 0 || strcmp(error.code, "SlowDown") == 0)
+			return DM_HTTP_RETRY;
+	}
+	return DM_HTTP_ACCEPT;
+}
+
+/* True if the call has a whole answer with a 2xx status. */
+bool
+dm_s3_call_succeeded(const DmS3Call *call)
+{
+	return call->http->state == DM_HTTP_DONE && call->http->status >= 200 && call->http->status <= 299;
+}
+
+/* Takes one element of an error answer. */
+static bool
+note_error_element(void *arg, const char *parent, const char *name, const char *text)
+{
+	DmS3Error *error = arg;
+
+	if (strcmp(parent, "Error") != 0)
+		return true;
+	if (strcmp(name, "Code") == 0)
+		strlcpy(error->code, text, sizeof(error->code));
+	else if (strcmp(name, "Message") == 0)
+		strlcpy(error->message, text, sizeof(error->message));
+	else if (strcmp(name, "RequestId") == 0)
+		strlcpy(error->request_id, text, sizeof(error->request_id));
+	else if (strcmp(name, "Region") == 0)
+		strlcpy(error->region, text, sizeof(error->region));
+	return true;
+}
+
+/* Makes a text of the server fit for a message: one line, valid in the database's encoding. */
+static void
+clean_text(char *text)
+{
+	for (char *p = text; *p; p++)
+	{
+		if ((uint8) *p < ' ' || *p == 0x7f)
+			*p = ' ';
+		else if (IS_HIGHBIT_SET(*p))
+			*p = '?';
+	}
+}
+
+/* Reads the error answer of a call, with its secrets blanked out. */
+void
+dm_s3_call_error(const DmS3Call *call, DmS3Error *error)
+{
+	const DmStoreSettings *settings = call->store->store.settings;
+	const char *secrets[] = {settings->secret_access_key, settings->session_token, settings->access_key_id};
+	const DmHttpRequest *http = call->http;
+	char *region = dm_http_header(http, "x-amz-bucket-region");
+	char *request_id = dm_http_header(http, "x-amz-request-id");
+	char *texts[] = {error->code, error->message, error->request_id, error->region};
+
+	memset(error, 0, sizeof(*error));
+	(void) dm_xml_read(http->error_body, http->error_len, note_error_element, error);
+	if (region)
+		strlcpy(error->region, region, sizeof(error->region));
+	if (request_id)
+		strlcpy(error->request_id, request_id, sizeof(error->request_id));
+	for (int i = 0; i < lengthof(texts); i++)
+	{
+		clean_text(texts[i]);
+		dm_redact(texts[i], secrets, lengthof(secrets));
+	}
+}
+
+/* SQLSTATE and hint of an S3 error code; NULL code: any other. */
+typedef struct ErrorKind
+{
+	const char *code;
+	int sqlstate;
+	const char *hint;
+} ErrorKind;
+
+static const ErrorKind error_kinds[] = {
+	{"AccessDenied", ERRCODE_INSUFFICIENT_PRIVILEGE, "The credentials of the user mapping are valid but lack a permission."},
+	{"NoSuchBucket", ERRCODE_UNDEFINED_OBJECT, "Check the name of the bucket and the endpoint of the server."},
+	{"InvalidAccessKeyId", ERRCODE_INSUFFICIENT_PRIVILEGE, "Check access_key_id of the user mapping."},
+	{"SignatureDoesNotMatch", ERRCODE_INSUFFICIENT_PRIVILEGE, "Check secret_access_key of the user mapping."},
+	{"ExpiredToken", ERRCODE_INSUFFICIENT_PRIVILEGE, "Put new temporary credentials into the user mapping (ALTER USER MAPPING)."},
+	{"InvalidToken", ERRCODE_INSUFFICIENT_PRIVILEGE, "Check session_token of the user mapping."},
+	{"PermanentRedirect", ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, "Set region and endpoint of the server to those of the bucket."},
+	{"AuthorizationHeaderMalformed", ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, "Set region of the server to that of the bucket."},
+	{"RequestTimeTooSkewed", ERRCODE_INSUFFICIENT_PRIVILEGE, "Set the clock of the database machine."},
+};
+
+/* Finds SQLSTATE and hint of an error code. */
+static ErrorKind
+find_error_kind(const char *code, int status)
+{
+	for (int i = 0; i < lengthof(error_kinds); i++)
+	{
+		if (strcmp(error_kinds[i].code, code) == 0)
+			return error_kinds[i];
+	}
+	if (dm_retry_is_transient(status))
+		return (ErrorKind){code, DM_ERRCODE_REMOTE_UNAVAILABLE, "The server was asked several times. Try again later."};
+	if (status == 301 || status == 307)
+		return (ErrorKind){code, ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, "Set region and endpoint of the server to those of the bucket."};
+	if (status == 401 || status == 403)
+		return (ErrorKind){code, ERRCODE_INSUFFICIENT_PRIVILEGE, NULL};
+	return (ErrorKind){code, ERRCODE_FDW_ERROR, NULL};
+}
+
+/* Raises for a call that did not succeed. */
+void
+dm_s3_call_raise(const DmS3Call *call, const char *what)
+{
+	DmS3Error error;
+	ErrorKind kind;
+	StringInfoData detail;
+
+	if (call->http->state == DM_HTTP_FAILED)
+		dm_http_raise(call->http, what);
+	dm_s3_call_error(call, &error);
+	kind = find_error_kind(error.code, call->http->status);
+	initStringInfo(&detail);
+	if (error.message[0])
+		appendStringInfo(&detail, "%s%s ", error.message, error.message[strlen(error.message) - 1] == '.' ? "" : ".");
+	appendStringInfo(&detail, "HTTP status %d, attempts %d", call->http->status, call->http->attempts);
+	if (error.request_id[0])
+		appendStringInfo(&detail, ", request id %s", error.request_id);
+	if (error.region[0])
+		appendStringInfo(&detail, ", region %s", error.region);
+	ereport(ERROR,
+			(errcode(kind.sqlstate),
+			 errmsg("%s: %s", what, error.code[0] ? error.code : psprintf("HTTP status %d", call->http->status)),
+			 errdetail("%s.", detail.data),
+			 kind.hint ? errhint("%s", kind.hint) : 0));
+}

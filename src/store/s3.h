@@ -1,0 +1,69 @@
+/*
+ * s3.h: the parts of the S3 store: s3.c makes and judges calls, s3_list.c, s3_get.c and s3_put.c use them. Inside store/ only.
+ */
+#ifndef DM_STORE_S3_H
+#define DM_STORE_S3_H
+
+#include "postgres.h"
+
+#include "net/http.h"
+#include "store/kind.h"
+
+typedef struct DmS3Store
+{
+	DmStore store;
+	DmHttpConfig http;
+	bool tls;
+	char *host; /* with the port, if it is not the scheme's own */
+	char *base; /* path of the endpoint, percent-encoded as given, without a slash at the end */
+} DmS3Store;
+
+/* One S3 request; http->arg points back to it. */
+typedef struct DmS3Call
+{
+	DmS3Store *store;
+	DmHttpRequest *http;
+	MemoryContext scratch; /* of one attempt */
+	const char *method;
+	const char *bucket;
+	const char *key;   /* NULL: the bucket itself */
+	const char *query; /* sorted and encoded; "" for none */
+	const char *if_match; /* etag, or NULL */
+	const char *payload_sha256;
+	int64 range_start; /* -1: no range */
+	int64 range_end;
+	int64 *counter; /* of the store's statistics; counts attempts */
+	void *owner;
+} DmS3Call;
+
+/* Code, message and so on of an S3 error answer; "" where there is none. */
+typedef struct DmS3Error
+{
+	char code[64];
+	char message[512];
+	char request_id[128];
+	char region[64];
+} DmS3Error;
+
+extern DmS3Call *dm_s3_call_make(DmS3Store *store, const char *method, int64 *counter);
+extern void dm_s3_call_error(const DmS3Call *call, DmS3Error *error);
+/* Raises for a call that is done with an error status, or failed; `what` like "could not list bucket \"b\"". */
+extern void dm_s3_call_raise(const DmS3Call *call, const char *what) pg_attribute_noreturn();
+extern bool dm_s3_call_succeeded(const DmS3Call *call);
+/* Keys are UTF-8 in S3, and in the database's encoding here. */
+extern char *dm_s3_key_encode(const char *key, bool keep_slash);
+extern char *dm_s3_key_decode(const char *text, bool percent);
+
+/* s3_xml.c. end() is called at every end tag with that element's own text; false stops with an error. */
+typedef bool (*DmXmlEnd)(void *arg, const char *parent, const char *name, const char *text);
+extern bool dm_xml_read(const char *data, Size len, DmXmlEnd end, void *arg);
+
+extern void dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
+extern DmFetch *dm_s3_fetch_open(DmStore *store, List *objects);
+extern DmStream *dm_s3_fetch_next(DmFetch *fetch, const DmObject **object);
+extern void dm_s3_fetch_close(DmFetch *fetch);
+extern DmUpload *dm_s3_upload_open(DmStore *store, const char *bucket, const char *key);
+extern void dm_s3_upload_write(DmUpload *upload, const char *data, Size len);
+extern DmObject *dm_s3_upload_finish(DmUpload *upload);
+
+#endif

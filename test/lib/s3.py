@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""A second, independent S3 client for the tests (standard library only): what it writes the extension must read, and
+the other way round. The signature is its own, not the extension's.
+
+    s3.py mb BUCKET                     make a bucket
+    s3.py put BUCKET KEY [TEXT]         write TEXT, or standard input
+    s3.py get BUCKET KEY                print an object
+    s3.py many BUCKET PREFIX N          write PREFIX00000.csv .. with "id,v" and one row each
+    s3.py rm BUCKET KEY
+    s3.py sts SECONDS                   temporary credentials: access key, secret, token, a line each
+
+Environment: S3_ENDPOINT (http://host:port), S3_KEY, S3_SECRET.
+"""
+import concurrent.futures
+import datetime
+import hashlib
+import hmac
+import http.client
+import os
+import re
+import sys
+import urllib.parse
+
+HOST = urllib.parse.urlsplit(os.environ.get("S3_ENDPOINT", "http://127.0.0.1:8095")).netloc
+KEY = os.environ.get("S3_KEY", "RGWTESTKEY")
+SECRET = os.environ.get("S3_SECRET", "rgw/test+secret=key")
+
+
+def sign(method, path, body, service, region="us-east-1"):
+    """Headers of a request signed with AWS Signature Version 4."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    digest = hashlib.sha256(body).hexdigest()
+    headers = {"host": HOST, "x-amz-content-sha256": digest, "x-amz-date": now}
+    names = ";".join(sorted(headers))
+    canonical = "\n".join([method, path, ""] + [f"{n}:{headers[n]}" for n in sorted(headers)] + ["", names, digest])
+    scope = f"{now[:8]}/{region}/{service}/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + SECRET).encode()
+    for part in (now[:8], region, service, "aws4_request"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={KEY}/{scope}, SignedHeaders={names}, Signature={signature}"
+    return headers
+
+
+def call(method, path, body=b"", service="s3"):
+    """One request; returns the body of a 2xx answer, exits with the answer's text on any other."""
+    connection = http.client.HTTPConnection(HOST, timeout=60)
+    connection.request(method, path, body=body, headers=sign(method, path, body, service))
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    if not 200 <= answer.status <= 299:
+        sys.exit(f"{method} {path}: {answer.status} {data.decode(errors='replace')}")
+    return data
+
+
+def path_of(bucket, key):
+    return "/" + bucket + "/" + urllib.parse.quote(key, safe="/-_.~")
+
+
+def many(bucket, prefix, count):
+    def put(i):
+        call("PUT", path_of(bucket, f"{prefix}{i:05d}.csv"), f"id,v\n{i},{i * i}\n".encode())
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(count)))
+
+
+def sts(seconds):
+    body = urllib.parse.urlencode({"Action": "AssumeRole", "Version": "2011-06-15", "RoleArn": "arn:aws:iam:::role/tester",
+                                   "RoleSessionName": "test", "DurationSeconds": seconds}).encode()
+    answer = call("POST", "/", body, "sts").decode()
+    for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"):
+        print(re.search(f"<{name}>(.*?)</{name}>", answer).group(1))
+
+
+def main(command, *args):
+    if command == "mb":
+        call("PUT", "/" + args[0])
+    elif command == "put":
+        call("PUT", path_of(args[0], args[1]), args[2].encode() if len(args) > 2 else sys.stdin.buffer.read())
+    elif command == "get":
+        sys.stdout.buffer.write(call("GET", path_of(args[0], args[1])))
+    elif command == "rm":
+        call("DELETE", path_of(args[0], args[1]))
+    elif command == "many":
+        many(args[0], args[1], int(args[2]))
+    elif command == "sts":
+        sts(int(args[0]))
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
