@@ -103,6 +103,14 @@ dm_estate_set_relation(EState *estate, RangeTblEntry *rte, const Bitmapset *upda
 #endif
 }
 
+/* 16 let parseTypeString() report errors softly. */
+#include "parser/parse_type.h"
+#if PG_VERSION_NUM >= 160000
+#define dm_parse_type(text, type, typmod) ((void) parseTypeString(text, type, typmod, NULL))
+#else
+#define dm_parse_type(text, type, typmod) parseTypeString(text, type, typmod, false)
+#endif
+
 /* tuplesort got an int of options instead of a bool in 15; its variants moved to their own header in 16. */
 #include "utils/tuplesort.h"
 

@@ -69,8 +69,7 @@ nearest_name(const DmOptionSet *set, const char *name, int where)
 
 			if (!(set->options[i].where & where))
 				continue;
-			distance =
-				varstr_levenshtein_less_equal(name, len, known, strlen(known), 1, 1, 1, best, true);
+			distance = varstr_levenshtein_less_equal(name, len, known, strlen(known), 1, 1, 1, best, true);
 			if (distance < best)
 			{
 				best = distance;
@@ -117,11 +116,10 @@ word_is_in(const char *list, const char *word)
 static void
 value_error(const DmOption *option, const char *value, const char *must)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-			 option->secret ? errmsg("invalid value for option \"%s\"", option->name)
-							: errmsg("invalid value for option \"%s\": \"%s\"", option->name, value),
-			 errhint("%s", must)));
+	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+					option->secret ? errmsg("invalid value for option \"%s\"", option->name)
+								   : errmsg("invalid value for option \"%s\": \"%s\"", option->name, value),
+					errhint("%s", must)));
 }
 
 /*
@@ -180,24 +178,18 @@ check_number(const DmOption *option, const char *value)
 	if (parsed && number >= option->min && number <= option->max)
 		return;
 	if (option->type == DM_OPTION_INT)
-		value_error(option,
-					value,
+		value_error(option, value,
 					psprintf("It must be a whole number from " INT64_FORMAT " to " INT64_FORMAT ".",
-							 option->min,
-							 option->max));
+							 option->min, option->max));
 	else if (option->type == DM_OPTION_SIZE)
-		value_error(option,
-					value,
+		value_error(option, value,
 					psprintf("It must be a size such as 8MB, from " INT64_FORMAT "kB to " INT64_FORMAT "MB.",
-							 option->min >> 10,
-							 option->max >> 20));
+							 option->min >> 10, option->max >> 20));
 	else
-		value_error(option,
-					value,
+		value_error(option, value,
 					psprintf("It must be seconds, or a time with its unit such as 500ms, from " INT64_FORMAT
 							 "ms to " INT64_FORMAT "s.",
-							 option->min,
-							 option->max / 1000));
+							 option->min, option->max / 1000));
 }
 
 /* Checks a word against those that the option knows. */
@@ -207,10 +199,9 @@ check_word(const DmOption *option, const char *value)
 	if (word_is_in(option->values, value))
 		return;
 	if (word_is_in(option->later, value))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"%s\" with value \"%s\" is not supported yet", option->name, value),
-				 errhint("Values known now: %s.", option->values)));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("option \"%s\" with value \"%s\" is not supported yet", option->name, value),
+						errhint("Values known now: %s.", option->values)));
 	value_error(option, value, psprintf("Values known: %s.", option->values));
 }
 
@@ -223,8 +214,7 @@ dm_option_check(const DmOption *option, const char *value)
 	if (option->unsupported)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"%s\" is not supported yet", option->name),
-				 errhint("Leave it out.")));
+				 errmsg("option \"%s\" is not supported yet", option->name), errhint("Leave it out.")));
 	switch (option->type)
 	{
 		case DM_OPTION_STRING:
@@ -264,8 +254,7 @@ dm_options_check(const DmOptionSet *set, int where, List *defelems)
 
 		if (!option)
 			ereport(ERROR,
-					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-					 errmsg("invalid option \"%s\"", def->defname),
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME), errmsg("invalid option \"%s\"", def->defname),
 					 errhint("%s", known_hint(set, def->defname, where))));
 		dm_option_check(option, defGetString(def));
 	}
@@ -277,21 +266,20 @@ check_json_value(const DmOption *option, const JsonbValue *value)
 {
 	if (value->type == jbvNull)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" is null", option->name),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" is null", option->name),
 				 errhint("Leave it out to have its default.")));
 	if ((value->type == jbvBinary) != (option->type == DM_OPTION_OBJECT))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 option->type == DM_OPTION_OBJECT
-					 ? errmsg("option \"%s\" must be a JSON object", option->name)
-					 : errmsg("option \"%s\" must be a string, a number or a boolean", option->name)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						option->type == DM_OPTION_OBJECT
+							? errmsg("option \"%s\" must be a JSON object", option->name)
+							: errmsg("option \"%s\" must be a string, a number or a boolean", option->name)));
 	if (value->type == jbvString)
 		dm_option_check(option, pnstrdup(value->val.string.val, value->val.string.len));
 	else if (value->type == jbvBool)
 		dm_option_check(option, value->val.boolean ? "true" : "false");
 	else if (value->type == jbvNumeric)
-		dm_option_check(option, DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))));
+		dm_option_check(
+			option, DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))));
 }
 
 /*
@@ -308,8 +296,7 @@ dm_options_check_json(const DmOptionSet *set, Jsonb *options)
 	if (!options)
 		return;
 	if (!JB_ROOT_IS_OBJECT(options))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object")));
 	iterator = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
@@ -321,10 +308,8 @@ dm_options_check_json(const DmOptionSet *set, Jsonb *options)
 		name = pnstrdup(value.val.string.val, value.val.string.len);
 		option = dm_option_find(set, name, DM_OPTION_FUNCTION);
 		if (!option)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown option \"%s\"", name),
-					 errhint("%s", known_hint(set, name, DM_OPTION_FUNCTION))));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown option \"%s\"", name),
+							errhint("%s", known_hint(set, name, DM_OPTION_FUNCTION))));
 		(void) JsonbIteratorNext(&iterator, &value, true);
 		check_json_value(option, &value);
 	}
@@ -350,9 +335,8 @@ dm_option_get(List *defelems, const char *name)
 static void
 stored_value_error(const char *name, const char *value)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-			 errmsg("invalid value for option \"%s\": \"%s\"", name, value)));
+	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+					errmsg("invalid value for option \"%s\": \"%s\"", name, value)));
 }
 
 /* Returns the value of a boolean option. */

@@ -18,9 +18,8 @@ static void
 show_bytes(const char *label, int64 bytes, ExplainState *es)
 {
 	if (es->format == EXPLAIN_FORMAT_TEXT)
-		ExplainPropertyText(label,
-							TextDatumGetCString(DirectFunctionCall1(pg_size_pretty, Int64GetDatum(bytes))),
-							es);
+		ExplainPropertyText(
+			label, TextDatumGetCString(DirectFunctionCall1(pg_size_pretty, Int64GetDatum(bytes))), es);
 	else
 		ExplainPropertyInteger(label, "bytes", bytes, es);
 }

@@ -68,8 +68,9 @@ estimate_row_bytes(Oid table)
 			continue;
 		width = get_attavgwidth(table, attribute->attnum);
 		if (width <= 0)
-			width = attribute->attlen > 0 ? attribute->attlen
-										  : Min(DM_TEXT_WIDTH, get_typavgwidth(attribute->atttypid, attribute->atttypmod));
+			width = attribute->attlen > 0
+						? attribute->attlen
+						: Min(DM_TEXT_WIDTH, get_typavgwidth(attribute->atttypid, attribute->atttypmod));
 		bytes += width + 1;
 	}
 	table_close(relation, NoLock);
@@ -129,21 +130,17 @@ get_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	Cost per_row = cpu_tuple_cost * 10 + rel->baserestrictcost.per_tuple;
 	Cost total = startup + seq_page_cost * rel->pages + per_row * rel->tuples;
 
-	add_path(rel, (Path *) dm_foreignscan_path(root, rel, rel->rows, startup, total, NIL, rel->lateral_relids, NIL));
+	add_path(rel, (Path *) dm_foreignscan_path(root, rel, rel->rows, startup, total, NIL, rel->lateral_relids,
+											   NIL));
 }
 
 /* Makes the plan of the path: all conditions are the executor's. */
 static ForeignScan *
-get_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *tlist, List *clauses, Plan *outer_plan)
+get_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *tlist, List *clauses,
+		 Plan *outer_plan)
 {
-	return make_foreignscan(tlist,
-							extract_actual_clauses(clauses, false),
-							rel->relid,
-							NIL,
-							dm_s3_plan_pack(rel->fdw_private),
-							NIL,
-							NIL,
-							outer_plan);
+	return make_foreignscan(tlist, extract_actual_clauses(clauses, false), rel->relid, NIL,
+							dm_s3_plan_pack(rel->fdw_private), NIL, NIL, outer_plan);
 }
 
 /* Sets the planner's callbacks. */
@@ -171,7 +168,8 @@ dm_s3_plan_pack(const DmS3Plan *plan)
 
 	while ((member = bms_next_member(plan->needed, member)) >= 0)
 		needed = lappend_int(needed, member);
-	return list_make4(make_int8(plan->objects), make_int8(plan->bytes), makeBoolean(plan->all_needed), needed);
+	return list_make4(make_int8(plan->objects), make_int8(plan->bytes), makeBoolean(plan->all_needed),
+					  needed);
 }
 
 /* Reads such a list back, in the current memory context. */

@@ -14,8 +14,8 @@
 /* What a plan keeps of planning; it travels as a list, since plans are copied. */
 typedef struct DmS3Plan
 {
-	int64 objects; /* that matched when the query was planned */
-	int64 bytes;   /* their size */
+	int64 objects;	   /* that matched when the query was planned */
+	int64 bytes;	   /* their size */
 	Bitmapset *needed; /* attribute numbers that the query uses */
 	bool all_needed;
 } DmS3Plan;

@@ -13,20 +13,25 @@
 #define BOTH (DM_OPTION_TABLE | DM_OPTION_FUNCTION)
 
 static const DmOption format_table[] = {
-	{"format", DM_OPTION_ENUM, BOTH, .values = "csv", .later = "jsonl, json, parquet", .help = "what the objects hold"},
-	{"header", DM_OPTION_BOOL, BOTH, .help = "the first record of each object names the columns (default: true)"},
+	{"format", DM_OPTION_ENUM, BOTH, .values = "csv", .later = "jsonl, json, parquet",
+	 .help = "what the objects hold"},
+	{"header", DM_OPTION_BOOL, BOTH,
+	 .help = "the first record of each object names the columns (default: true)"},
 	{"delimiter", DM_OPTION_CHAR, BOTH, .help = "between fields (default: comma)"},
 	{"quote", DM_OPTION_CHAR, BOTH, .help = "around fields (default: double quote)"},
 	{"escape", DM_OPTION_CHAR, BOTH, .help = "before a quote within quotes (default: the quote)"},
 	{"null", DM_OPTION_TEXT, BOTH, .help = "the unquoted text that is NULL (default: empty)"},
 	{"encoding", DM_OPTION_STRING, BOTH, .help = "of the bytes (default: the database's)"},
-	{"match", DM_OPTION_ENUM, BOTH, .values = "name, position", .help = "how fields find columns (default: name)"},
+	{"match", DM_OPTION_ENUM, BOTH, .values = "name, position",
+	 .help = "how fields find columns (default: name)"},
 	{"allow_empty", DM_OPTION_BOOL, BOTH, .help = "no matching object is not an error (default: false)"},
 };
 
 static const DmOption source_table[] = {
-	{"server", DM_OPTION_STRING, DM_OPTION_FUNCTION, .help = "foreign server that an s3:// URL is read through"},
-	{"columns", DM_OPTION_OBJECT, DM_OPTION_FUNCTION, .help = "types of columns by name, instead of inferred ones"},
+	{"server", DM_OPTION_STRING, DM_OPTION_FUNCTION,
+	 .help = "foreign server that an s3:// URL is read through"},
+	{"columns", DM_OPTION_OBJECT, DM_OPTION_FUNCTION,
+	 .help = "types of columns by name, instead of inferred ones"},
 };
 
 const DmOptionSet dm_format_options = {format_table, lengthof(format_table), NULL};
@@ -39,10 +44,8 @@ read_encoding(const char *value)
 	int encoding = pg_char_to_encoding(value);
 
 	if (encoding < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown encoding \"%s\"", value),
-				 errhint("Name one that the server knows, such as UTF8, LATIN1 or WIN1252.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown encoding \"%s\"", value),
+						errhint("Name one that the server knows, such as UTF8, LATIN1 or WIN1252.")));
 	return encoding;
 }
 

@@ -345,6 +345,13 @@ scan_error_context(void *arg)
 				   scan->field->len > DM_MAX_VALUE_SHOWN ? "..." : "");
 }
 
+/* Index in desc of the attribute whose field is being converted, for error contexts; -1 outside of that. */
+int
+dm_objscan_attribute(const DmObjScan *scan)
+{
+	return scan->target ? scan->target->attribute : -1;
+}
+
 /* Starts over with the same list of objects. */
 void
 dm_objscan_rescan(DmObjScan *scan)

@@ -52,6 +52,8 @@ extern bool dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot);
 /* Starts over with the same list of objects (If-Match guards against changed ones). */
 extern void dm_objscan_rescan(DmObjScan *scan);
 extern void dm_objscan_end(DmObjScan *scan);
+/* Index in desc of the attribute whose field is being converted, for error contexts; -1 outside of that. */
+extern int dm_objscan_attribute(const DmObjScan *scan);
 extern const DmObjScanStats *dm_objscan_stats(const DmObjScan *scan);
 extern const DmStoreStats *dm_objscan_store_stats(const DmObjScan *scan);
 

@@ -67,7 +67,8 @@ parse_error_context(void *arg)
 		internalerrposition(position);
 		internalerrquery(text);
 	}
-	errhint("A source is a relation's name, one SELECT, VALUES or TABLE query, or a URL that starts with s3://.");
+	errhint(
+		"A source is a relation's name, one SELECT, VALUES or TABLE query, or a URL that starts with s3://.");
 }
 
 /* Parses text to raw statements; errors get a position in text and a hint. */
@@ -99,11 +100,12 @@ read_query(const char *text)
 	List *statements = parse_text(text);
 	RawStmt *raw = statements ? linitial_node(RawStmt, statements) : NULL;
 
-	if (list_length(statements) != 1 || !IsA(raw->stmt, SelectStmt) || is_select_into((SelectStmt *) raw->stmt))
+	if (list_length(statements) != 1 || !IsA(raw->stmt, SelectStmt) ||
+		is_select_into((SelectStmt *) raw->stmt))
 		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("source must be one SELECT, VALUES or TABLE query"),
-				 errhint("A source is a relation's name, one query that changes nothing, or a URL that starts with s3://.")));
+				(errcode(ERRCODE_SYNTAX_ERROR), errmsg("source must be one SELECT, VALUES or TABLE query"),
+				 errhint("A source is a relation's name, one query that changes nothing, or a URL that "
+						 "starts with s3://.")));
 	if (raw->stmt_len > 0)
 		return pnstrdup(text + raw->stmt_location, raw->stmt_len);
 	return pstrdup(text + raw->stmt_location);
@@ -117,9 +119,8 @@ check_relation_kind(Oid relation, const char *name)
 
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE && kind != RELKIND_VIEW &&
 		kind != RELKIND_MATVIEW && kind != RELKIND_FOREIGN_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("source \"%s\" is not a table, view or foreign table", name)));
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("source \"%s\" is not a table, view or foreign table", name)));
 }
 
 /* Returns the relation of a name's parts as a quoted, qualified name. Raises 42P01 when there is none. */
@@ -137,11 +138,11 @@ find_relation(List *parts, const char *text)
 	relation = RangeVarGetRelid(range_var, NoLock, true);
 	if (!OidIsValid(relation))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("source relation \"%s\" does not exist", text),
+				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("source relation \"%s\" does not exist", text),
 				 errhint("A source is a relation's name, one query, or a URL that starts with s3://.")));
 	check_relation_kind(relation, text);
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+									  get_rel_name(relation));
 }
 
 /* Is text a URL of a kind that is none of ours? */
@@ -160,11 +161,11 @@ classify(DmSource *source, QueryState *state)
 	List *parts;
 
 	if (is_foreign_url(source->text))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("source \"%s\" is not the URL of objects", source->text),
-				 errhint("Such a URL starts with s3://.")));
-	if (SplitIdentifierString(pstrdup(source->text), '.', &parts) && list_length(parts) >= 1 && list_length(parts) <= 3)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("source \"%s\" is not the URL of objects", source->text),
+						errhint("Such a URL starts with s3://.")));
+	if (SplitIdentifierString(pstrdup(source->text), '.', &parts) && list_length(parts) >= 1 &&
+		list_length(parts) <= 3)
 	{
 		source->kind = DM_SOURCE_RELATION;
 		state->uri = find_relation(parts, source->text);
@@ -209,19 +210,15 @@ append_column(StringInfo sql, Form_pg_attribute offered, Form_pg_attribute wante
 	if (!can_coerce_type(1, &offered->atttypid, &wanted->atttypid, COERCION_ASSIGNMENT))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" is of type %s but the source gives %s",
-						name,
+				 errmsg("column \"%s\" is of type %s but the source gives %s", name,
 						format_type_with_typemod(wanted->atttypid, wanted->atttypmod),
 						format_type_with_typemod(offered->atttypid, offered->atttypmod)),
-				 errhint("Cast it in a query as source: SELECT ..., %s::%s FROM ...",
-						 quote_identifier(name),
+				 errhint("Cast it in a query as source: SELECT ..., %s::%s FROM ...", quote_identifier(name),
 						 format_type_with_typemod(wanted->atttypid, wanted->atttypmod))));
 	appendStringInfo(sql, "%ss.%s", sql->len > 7 ? ", " : "", quote_identifier(name));
 	if (offered->atttypid != wanted->atttypid)
-		appendStringInfo(sql,
-						 "::%s",
-						 format_type_extended(wanted->atttypid,
-											  -1,
+		appendStringInfo(sql, "::%s",
+						 format_type_extended(wanted->atttypid, -1,
 											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 }
 
@@ -296,8 +293,7 @@ receive_row(TupleTableSlot *row, DestReceiver *self)
 		slot->tts_isnull[target] = row->tts_isnull[i];
 		if (OidIsValid(length->fn_oid) && !row->tts_isnull[i])
 			slot->tts_values[target] =
-				FunctionCall3(length,
-							  row->tts_values[i],
+				FunctionCall3(length, row->tts_values[i],
 							  Int32GetDatum(TupleDescAttr(receiver->source->wanted, target)->atttypmod),
 							  BoolGetDatum(false));
 	}
@@ -338,7 +334,8 @@ receiver_make(DmSource *source, DmSourceEach each, void *arg)
 	receiver->arg = arg;
 	receiver->slot = MakeSingleTupleTableSlot(source->wanted, &TTSOpsVirtual);
 	memset(receiver->slot->tts_isnull, true, source->wanted->natts * sizeof(bool));
-	receiver->row = AllocSetContextCreate(CurrentMemoryContext, "datamill source row", ALLOCSET_DEFAULT_SIZES);
+	receiver->row =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill source row", ALLOCSET_DEFAULT_SIZES);
 	return receiver;
 }
 

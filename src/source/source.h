@@ -27,7 +27,8 @@ typedef struct DmSource
 {
 	DmSourceKind kind;
 	const char *text;	/* as given */
-	TupleDesc offered;	/* names and types; of objects: the header's names and the types inferred from a sample */
+	TupleDesc offered;	/* names and types; of objects: the header's names and the types inferred from a sample; without
+						 * attributes where allow_empty let there be no object: then any columns can be wanted */
 	TupleDesc wanted;	/* set by dm_source_bind */
 	void *state;		/* of its kind */
 } DmSource;

@@ -1,0 +1,289 @@
+/*
+ * infer.c: names and types of the columns of objects, from a bounded sample of them.
+ *
+ * 1. The sample is the same for the same objects: records at the start of a few objects spread over the list. Which
+ *    types come out does not depend on the order of its records.
+ * 2. Names are those of the header, as they are. A name that Postgres cannot hold, an empty one and one that comes
+ *    twice are errors, since cutting or numbering them would make columns that nobody named.
+ * 3. That every object has the same header is for the scan to check.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "parser/parse_type.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "rows/guess.h"
+#include "source/infer.h"
+#include "source/objscan_internal.h"
+
+#define DM_SAMPLE_OBJECTS 8
+#define DM_SAMPLE_RECORDS 1000
+#define DM_SAMPLE_BYTES (1024 * 1024)
+
+/* What is known of one column. */
+typedef struct Column
+{
+	char *name;
+	DmGuess guess;
+} Column;
+
+typedef struct Sample
+{
+	const DmObjScanSpec *spec;
+	MemoryContext context; /* of the columns' names */
+	Column *columns;	   /* NULL before the first header */
+	int ncolumns;
+	const char *uri; /* of the object being read, for the error context */
+} Sample;
+
+/* Says which object an error came from. */
+static void
+sample_error_context(void *arg)
+{
+	const Sample *sample = arg;
+
+	if (sample->uri)
+		errcontext("inferring columns from %s", sample->uri);
+}
+
+/* Returns the column of a name, or -1. */
+static int
+find_column(const Sample *sample, const char *name)
+{
+	for (int i = 0; i < sample->ncolumns; i++)
+	{
+		if (strcmp(sample->columns[i].name, name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/* Raises unless a header's field can name a column: not empty, not too long, not there already. */
+static void
+check_name(const Sample *sample, const char *name, int position)
+{
+	if (name[0] == '\0')
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+			 errmsg("header field %d of \"%s\" is empty", position, sample->uri),
+			 errhint("Every column needs a name. If there is no header, set option \"header\" to false.")));
+	if (strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("header field %d of \"%s\" is too long for a column's name", position, sample->uri),
+				 errdetail("\"%s\" has %zu bytes; the limit is %d.", name, strlen(name), NAMEDATALEN - 1)));
+	if (find_column(sample, name) >= 0)
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
+						errmsg("header of \"%s\" has field \"%s\" twice", sample->uri, name)));
+}
+
+/* Returns the names of an object's fields, of its header or column1, column2, .., in the sample's context. */
+static char **
+read_names(Sample *sample, DmCsvReader *csv)
+{
+	MemoryContext caller = MemoryContextSwitchTo(sample->context);
+	char **names = palloc(Max(csv->nfields, 1) * sizeof(char *));
+
+	for (int i = 0; i < csv->nfields; i++)
+	{
+		DmCsvField *field = &csv->fields[i];
+
+		if (sample->spec->csv.header && csv->has_high)
+			dm_csv_field_recode(csv, field);
+		names[i] = sample->spec->csv.header ? pnstrdup(field->data, field->len) : psprintf("column%d", i + 1);
+	}
+	MemoryContextSwitchTo(caller);
+	return names;
+}
+
+/* Makes the columns from the names of the first object's fields. */
+static void
+make_columns(Sample *sample, char **names, int count)
+{
+	sample->columns = MemoryContextAllocZero(sample->context, Max(count, 1) * sizeof(Column));
+	for (int i = 0; i < count; i++)
+	{
+		check_name(sample, names[i], i + 1);
+		sample->columns[i].name = names[i];
+		sample->ncolumns++;
+	}
+}
+
+/* Returns the column of each field of an object, -1 for a field that is none. The first object makes the columns. */
+static int *
+map_fields(Sample *sample, DmCsvReader *csv)
+{
+	char **names = read_names(sample, csv);
+	int *columns = palloc(Max(csv->nfields, 1) * sizeof(int));
+
+	if (!sample->columns)
+		make_columns(sample, names, csv->nfields);
+	for (int i = 0; i < csv->nfields; i++)
+	{
+		if (sample->spec->match == DM_MATCH_NAME)
+			columns[i] = find_column(sample, names[i]);
+		else
+			columns[i] = i < sample->ncolumns ? i : -1;
+	}
+	return columns;
+}
+
+/* Takes one record into account. Bytes that no type but text has need no check here. */
+static void
+add_record(Sample *sample, const DmCsvReader *csv, const int *columns, int nfields)
+{
+	int null_len = strlen(sample->spec->csv.null);
+
+	for (int i = 0; i < Min(csv->nfields, nfields); i++)
+	{
+		const DmCsvField *field = &csv->fields[i];
+		bool is_null = !field->quoted && field->len == null_len &&
+					   memcmp(field->data, sample->spec->csv.null, null_len) == 0;
+
+		if (columns[i] >= 0 && !is_null)
+			dm_guess_add(&sample->columns[columns[i]].guess, field->data, field->len);
+	}
+}
+
+/* Reads the first records of an object. */
+static void
+sample_stream(Sample *sample, DmStream *stored)
+{
+	DmCsvReader *csv = dm_csv_open(dm_stream_plain_open(stored), &sample->spec->csv);
+	int *columns;
+	int nfields;
+
+	if (!dm_csv_read(csv))
+		return;
+	columns = map_fields(sample, csv);
+	nfields = csv->nfields;
+	if (!sample->spec->csv.header)
+		add_record(sample, csv, columns, nfields);
+	while (csv->record < DM_SAMPLE_RECORDS && csv->offset < DM_SAMPLE_BYTES && dm_csv_read(csv))
+	{
+		CHECK_FOR_INTERRUPTS();
+		add_record(sample, csv, columns, nfields);
+	}
+}
+
+/* Reads the start of one object, and releases all that it took. */
+static void
+sample_object(Sample *sample, DmStore *store, DmObject *object)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill sampled object", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	const DmObject *fetched;
+	DmFetch *fetch;
+
+	sample->uri = dm_object_uri(object);
+	fetch = dm_fetch_open(store, list_make1(object));
+	sample_stream(sample, dm_fetch_next(fetch, &fetched));
+	dm_fetch_close(fetch);
+	sample->uri = NULL;
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+/* Reads the sample: the first records of a few objects spread over the list. */
+static void
+read_sample(Sample *sample, DmStore *store, List *objects)
+{
+	ErrorContextCallback callback = {error_context_stack, sample_error_context, sample};
+	int count = Min(list_length(objects), DM_SAMPLE_OBJECTS);
+
+	error_context_stack = &callback;
+	for (int i = 0; i < count; i++)
+		sample_object(sample, store, list_nth(objects, (int) ((int64) i * list_length(objects) / count)));
+	error_context_stack = callback.previous;
+}
+
+/* Sets an attribute to the type of a text such as numeric(10,2). Raises 22023 or what the type's name raises. */
+static void
+override_type(TupleDesc desc, int column, JsonbValue *value)
+{
+	Oid type;
+	int32 typmod;
+
+	if (value->type != jbvString)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("option \"columns\" must give each column's type as a string"),
+						errhint("For example {\"columns\": {\"%s\": \"text\"}}.",
+								NameStr(TupleDescAttr(desc, column)->attname))));
+	dm_parse_type(pnstrdup(value->val.string.val, value->val.string.len), &type, &typmod);
+	TupleDescInitEntry(desc, column + 1, NameStr(TupleDescAttr(desc, column)->attname), type, typmod, 0);
+}
+
+/* Sets the types that the option "columns" gives. Raises 42703 on a column that there is not. */
+static void
+override_types(TupleDesc desc, const Sample *sample, const char *types_json)
+{
+	Jsonb *types = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(types_json)));
+	JsonbIterator *iterator = JsonbIteratorInit(&types->root);
+	JsonbIteratorToken token;
+	JsonbValue value;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char *name;
+		int column;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(value.val.string.val, value.val.string.len);
+		column = find_column(sample, name);
+		if (column < 0)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+							errmsg("option \"columns\" names column \"%s\", which \"%s\" lacks", name,
+								   sample->spec->url)));
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		override_type(desc, column, &value);
+	}
+}
+
+/* Raises when nothing was found from which to infer, unless that may be. */
+static void
+check_found(const DmObjScanSpec *spec, List *objects)
+{
+	if (spec->allow_empty)
+		return;
+	if (objects == NIL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("no object matches \"%s\"", spec->url),
+						errhint("Check the URL, or set the option allow_empty if there may be none.")));
+	ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("objects of \"%s\" are empty", spec->url),
+					errhint("Not even a header was found. Set the option allow_empty if that may be.")));
+}
+
+/*
+ * Returns the columns of the objects that spec->url names, in the current memory context; NULL when none has a record
+ * and spec->allow_empty. Raises as the object scan does on unreadable data.
+ */
+TupleDesc
+dm_infer_columns(const DmObjScanSpec *spec, const char *types_json)
+{
+	DmObjScanStats stats = {0};
+	DmStore *store = dm_store_open(spec->server, spec->user);
+	List *objects = dm_objlist_make(store, spec->url, &stats);
+	Sample sample = {.spec = spec, .context = CurrentMemoryContext};
+	TupleDesc desc;
+
+	read_sample(&sample, store, objects);
+	if (!sample.columns)
+	{
+		check_found(spec, objects);
+		return NULL;
+	}
+	desc = CreateTemplateTupleDesc(sample.ncolumns);
+	for (int i = 0; i < sample.ncolumns; i++)
+		TupleDescInitEntry(desc, i + 1, sample.columns[i].name, dm_guess_type(&sample.columns[i].guess), -1,
+						   0);
+	if (types_json)
+		override_types(desc, &sample, types_json);
+	return desc;
+}
