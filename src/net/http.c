@@ -1,7 +1,7 @@
 /*
  * http.c: requests: their curl options, attempts, answers and errors.
  *
- * 1. An easy handle and its header list live outside palloc, owned by a DmHandle of the context the request was made in:
+ * 1. An easy handle and its header list belong to a DmHandle of the context that the request was made in:
  *    ERROR takes the transfer out of the multi handle before the buffers it writes to go away.
  * 2. Callbacks of curl never raise and never allocate so that it could raise: they note what is wrong, return short,
  *    and the error is raised by whoever drives the request.
@@ -31,7 +31,7 @@
 #define DM_HTTP_MAX_CONNECT_ATTEMPTS 3
 #define DM_HTTP_FIRST_BODY_BYTES (64 * 1024)
 
-/* What curl holds for a request; malloc'd. */
+/* What curl holds for a request. Its release runs before the memory of its context goes. */
 typedef struct HttpHeld
 {
 	CURL *easy;
@@ -60,7 +60,7 @@ release_held(void *resource)
 	if (held->easy)
 		curl_easy_cleanup(held->easy);
 	curl_slist_free_all(held->headers);
-	free(held);
+	held->headers = NULL;
 }
 
 /* Makes a request in the current memory context, which owns it. config must outlive it. */
@@ -68,15 +68,10 @@ DmHttpRequest *
 dm_http_make(const DmHttpConfig *config)
 {
 	DmHttpRequest *request = palloc0(sizeof(DmHttpRequest));
-	HttpHeld *held;
-	DmHandle *handle;
+	HttpHeld *held = palloc0(sizeof(HttpHeld));
 
 	dm_pump_init(note_ended);
-	held = calloc(1, sizeof(HttpHeld));
-	if (!held)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	handle = dm_handle_make(CurrentMemoryContext, held, release_held);
-	held->handle = handle;
+	held->handle = dm_handle_make(CurrentMemoryContext, held, release_held);
 	held->easy = curl_easy_init();
 	if (!held->easy)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));

@@ -13,7 +13,10 @@
  */
 #include "postgres.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -45,6 +48,20 @@ static WaitEventSet *wait_set = NULL;
 static void report_ended(void);
 
 /*
+ * Asks the kernel to acknowledge what comes in at once. Servers that send headers and body apart and leave Nagle's
+ * algorithm on would otherwise wait 40 ms for our delayed acknowledgement, on every small answer.
+ */
+static void
+acknowledge_at_once(curl_socket_t fd)
+{
+#ifdef TCP_QUICKACK
+	int on = 1;
+
+	(void) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+#endif
+}
+
+/*
  * curl's socket callback: notes which sockets to wait for. Raises nothing; -1 (more sockets than there is room for)
  * ends the transfers.
  */
@@ -68,6 +85,8 @@ note_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 		if (i == nsockets)
 			nsockets++;
 		sockets[i] = (PumpSocket){fd, what};
+		if (what == CURL_POLL_IN)
+			acknowledge_at_once(fd); /* the request is sent: its answer comes next */
 	}
 	sockets_changed = true;
 	return 0;
