@@ -18,6 +18,7 @@ N=n1,n2,n3,n4,n5,n6,n7,n8,n9,n10
 COLUMNS="$(for c in ${K//,/ }; do printf '%s uuid, ' "$c"; done)$(for c in ${N//,/ }; do printf '%s bigint, ' "$c"; done)"
 COLUMNS=${COLUMNS%, }
 missed=0
+export PGOPTIONS="-c client_min_messages=warning"
 
 # Runs SQL and prints the result without decoration.
 ask() {
