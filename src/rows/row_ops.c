@@ -98,24 +98,28 @@ append_sized(StringInfo out, const char *data, Size len)
 	appendBinaryStringInfo(out, data, len);
 }
 
+/* A boolean, as 0 or 1. */
 static void
 digest_bool(DmColumnOps *ops, Datum value, StringInfo out)
 {
 	append_int64(out, DatumGetBool(value) ? 1 : 0);
 }
 
+/* smallint, by its value. */
 static void
 digest_int16(DmColumnOps *ops, Datum value, StringInfo out)
 {
 	append_int64(out, (uint64) (int64) DatumGetInt16(value));
 }
 
+/* integer and date, by their value. */
 static void
 digest_int32(DmColumnOps *ops, Datum value, StringInfo out)
 {
 	append_int64(out, (uint64) (int64) DatumGetInt32(value));
 }
 
+/* bigint, timestamps and time, by their value. */
 static void
 digest_int64(DmColumnOps *ops, Datum value, StringInfo out)
 {
@@ -138,18 +142,21 @@ append_float(StringInfo out, double value)
 	append_int64(out, bits);
 }
 
+/* real. */
 static void
 digest_float4(DmColumnOps *ops, Datum value, StringInfo out)
 {
 	append_float(out, DatumGetFloat4(value));
 }
 
+/* double precision. */
 static void
 digest_float8(DmColumnOps *ops, Datum value, StringInfo out)
 {
 	append_float(out, DatumGetFloat8(value));
 }
 
+/* The 16 bytes of a uuid. */
 static void
 digest_uuid(DmColumnOps *ops, Datum value, StringInfo out)
 {
@@ -209,12 +216,14 @@ digest_nothing(DmColumnOps *ops, Datum value, StringInfo out)
 {
 }
 
+/* For types by value whose `=` is equality of their bits. */
 static bool
 equal_byval(DmColumnOps *ops, Datum a, Datum b)
 {
 	return a == b;
 }
 
+/* uuid, by its bytes. */
 static bool
 equal_uuid(DmColumnOps *ops, Datum a, Datum b)
 {
@@ -236,12 +245,14 @@ equal_varlena(DmColumnOps *ops, Datum a, Datum b)
 		   memcmp(VARDATA_ANY(left), VARDATA_ANY(right), VARSIZE_ANY_EXHDR(left)) == 0;
 }
 
+/* By the type's own `=`, under the column's collation. */
 static bool
 equal_by_operator(DmColumnOps *ops, Datum a, Datum b)
 {
 	return DatumGetBool(FunctionCall2Coll(&ops->eq, ops->collation, a, b));
 }
 
+/* By the binary form: for types without `=`. */
 static bool
 equal_by_image(DmColumnOps *ops, Datum a, Datum b)
 {
