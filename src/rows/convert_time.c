@@ -135,8 +135,9 @@ Datum
 dm_convert_timestamp(DmConverter *converter, const char *data, int len)
 {
 	Timestamp result;
+	int used = parse_timestamp(converter, data, len, &result);
 
-	if (parse_timestamp(converter, data, len, &result) != len)
+	if (used == 0 || used != len)
 		return dm_convert_by_input(converter, data, len);
 	return TimestampGetDatum(result);
 }
