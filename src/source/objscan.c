@@ -64,6 +64,8 @@ static void scan_error_context(void *arg);
 static void
 check_not_empty(const DmObjScan *scan)
 {
+	Size len = strlen(scan->spec.url);
+
 	if (scan->objects != NIL || scan->spec.allow_empty)
 		return;
 	ereport(ERROR,
@@ -71,7 +73,9 @@ check_not_empty(const DmObjScan *scan)
 			 errmsg("no object matches \"%s\"", scan->spec.url),
 			 errdetail("%lld objects were listed whose keys begin like the URL.",
 					   (long long) scan->stats.objects_listed),
-			 errhint("Check the URL, or set the option allow_empty if there may be none.")));
+			 len > 0 && scan->spec.url[len - 1] == '/'
+				 ? errhint("A folder is no object: write %s*, or %s** for all below it.", scan->spec.url, scan->spec.url)
+				 : errhint("Check the URL, or set the option allow_empty if there may be none.")));
 }
 
 /* Lists the objects; opens none yet. What spec points to must outlive the scan. */
@@ -223,12 +227,12 @@ bad_field_count(DmObjScan *scan)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-			 errmsg("record has %d fields instead of %d", csv->nfields, scan->map->nfields),
+			 errmsg("wrong number of fields in a record: %d instead of %d", csv->nfields, scan->map->nfields),
 			 csv->nfields == 1 && csv->fields[0].len == 0 && !csv->fields[0].quoted
 				 ? errdetail("The line is empty.")
 			 : scan->map->by_header
-				 ? errdetail("The header of \"%s\" has %d fields.", scan->uri, scan->map->nfields)
-				 : errdetail("%d columns take their values by position.", scan->map->nfields),
+				 ? errdetail("The header of \"%s\" names %d.", scan->uri, scan->map->nfields)
+				 : errdetail("Fields go to columns by position, and there are %d columns.", scan->map->nfields),
 			 errhint("Check the delimiter, quote and escape options, and the object at byte %llu.",
 					 (unsigned long long) csv->offset)));
 }
@@ -241,11 +245,12 @@ scan_next_record(DmObjScan *scan)
 	{
 		if (!scan->object && !open_object(scan))
 			return false;
+		scan->row++; /* at once: the error context tells of the row that could not be read */
 		if (dm_csv_read(scan->csv))
 			break;
+		scan->row--;
 		close_object(scan);
 	}
-	scan->row++;
 	scan->stats.rows++;
 	if (unlikely(scan->csv->nfields != scan->map->nfields))
 		bad_field_count(scan);

@@ -174,7 +174,7 @@ header_mismatch(const char *uri, StringInfo unknown, StringInfo missing, StringI
 																		: ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("header of \"%s\" does not match the columns", uri),
 			 errdetail_internal("%s", detail.data),
-			 errhint("Name the columns as the header does, or set the option match to 'position'.")));
+			 errhint("Name the columns as the header does, in the same case, or set the option match to 'position'.")));
 }
 
 /*
