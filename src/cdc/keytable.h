@@ -16,6 +16,7 @@ extern DmKeyTable *dm_keytable_make(Size max_bytes, uint64 expected);
 extern void dm_keytable_add(DmKeyTable *table, uint64 hash, ItemPointer tid);
 
 extern bool dm_keytable_is_here(const DmKeyTable *table, uint64 hash);
+extern void dm_keytable_prefetch(const DmKeyTable *table, uint64 hash);
 extern int64 dm_keytable_find(const DmKeyTable *table, uint64 hash);
 extern int64 dm_keytable_find_next(const DmKeyTable *table, uint64 hash, int64 position);
 extern uint64 dm_keytable_tid(const DmKeyTable *table, int64 position);
@@ -25,6 +26,7 @@ extern uint64 *dm_keytable_unmarked(const DmKeyTable *table, uint64 *count);
 extern void dm_keytable_put_row(DmKeyTable *table, uint64 hash, TupleTableSlot *slot);
 extern bool dm_keytable_next_partition(DmKeyTable *table);
 extern bool dm_keytable_get_row(DmKeyTable *table, TupleTableSlot *slot);
+extern Size dm_keytable_bytes(const DmKeyTable *table);
 extern int dm_keytable_partitions(const DmKeyTable *table);
 
 extern void dm_tid_unpack(uint64 packed, ItemPointer tid);

@@ -6,8 +6,8 @@
  *    row up. Memory stays within work_mem x hash_mem_multiplier, plus work_mem to sort new rows.
  * 2. Hashes only find candidates. Whether keys or values are the same is decided by comparing the values of the two
  *    rows, by the types' own equality, so colliding hashes and rows edited by hand come out right.
- * 3. Candidates are collected in batches and compared and written in the order of their tuple ids, so that the pages of
- *    current are read and written in order. New rows are sorted by key, so that the key index is filled in order.
+ * 3. Source rows are collected in batches, and those with a candidate are compared and written in the order of tuple
+ *    ids, so that the pages of current are read and written in order. New rows are sorted by key, so that the key index is filled in order.
  * 4. A row that did not change is not written.
  */
 #include "postgres.h"
@@ -33,6 +33,9 @@
 #include "rows/row_buffer.h"
 #include "rows/table_writer.h"
 
+#define PREFETCH_DISTANCE 16
+#define KEYS_AT_ONCE 64
+
 struct DmMatcher
 {
 	DmMatcherSpec spec;
@@ -40,7 +43,7 @@ struct DmMatcher
 	DmTableWriter *history_writer;
 	Snapshot snapshot;
 	DmKeyTable *keys;		 /* NULL for a new dataset */
-	DmRowBuffer *candidates; /* source rows whose key hash is in current: order = tuple id, tag = position in keys */
+	DmRowBuffer *batch;		 /* source rows: tag = key hash, then position in keys; order = tuple id */
 	Tuplesortstate *inserts; /* new rows in the shape of current, by key */
 	TupleTableSlot *old_slot; /* a row of current */
 	TupleTableSlot *new_slot; /* a row to be written, virtual */
@@ -53,8 +56,9 @@ struct DmMatcher
 };
 
 static void current_scan(DmMatcher *matcher);
-static void row_look_up(DmMatcher *matcher, const Datum *values, const bool *nulls, uint64 hash);
-static void candidates_settle(DmMatcher *matcher);
+static void keys_add(DmMatcher *matcher, const uint64 *hashes, ItemPointerData *tids, int count);
+static void batch_settle(DmMatcher *matcher);
+static int batch_look_up(DmMatcher *matcher);
 static void candidate_settle(DmMatcher *matcher, const DmBufferedRow *row);
 static void old_row_fetch(DmMatcher *matcher, uint64 tid);
 static bool keys_equal(DmMatcher *matcher, const DmBufferedRow *row);
@@ -100,9 +104,10 @@ dm_matcher_begin(const DmMatcherSpec *spec)
 	if (!spec->new_dataset)
 	{
 		matcher->keys = dm_keytable_make(memory / 4 * 3, (uint64) Max(spec->current->rd_rel->reltuples, 0));
-		matcher->candidates = dm_row_buffer_make(spec->shape->wanted, Max(memory / 4, 512 * 1024));
 		matcher->inserts = inserts_begin(matcher);
 		current_scan(matcher);
+		matcher->batch = dm_row_buffer_make(spec->shape->wanted,
+											Max(memory / 4, memory - Min(memory, dm_keytable_bytes(matcher->keys))));
 	}
 	dm_writers_begin();
 	matcher->current_writer = dm_writer_open(spec->current, spec->new_dataset ? NULL : updated, spec->new_dataset);
@@ -134,10 +139,10 @@ dm_matcher_row(TupleTableSlot *slot, void *arg)
 	else
 	{
 		hash = key_hash64(matcher, slot->tts_values, slot->tts_isnull);
-		if (dm_keytable_is_here(matcher->keys, hash))
-			row_look_up(matcher, slot->tts_values, slot->tts_isnull, hash);
-		else
+		if (!dm_keytable_is_here(matcher->keys, hash))
 			dm_keytable_put_row(matcher->keys, hash, slot);
+		else if (!dm_row_buffer_add(matcher->batch, slot->tts_values, slot->tts_isnull, 0, hash))
+			batch_settle(matcher);
 	}
 	MemoryContextSwitchTo(caller);
 }
@@ -150,7 +155,7 @@ dm_matcher_finish(DmMatcher *matcher)
 	{
 		TupleTableSlot *slot = MakeSingleTupleTableSlot(matcher->spec.shape->wanted, &TTSOpsMinimalTuple);
 
-		candidates_settle(matcher);
+		batch_settle(matcher);
 		unmatched_close(matcher);
 		while (dm_keytable_next_partition(matcher->keys))
 		{
@@ -158,12 +163,14 @@ dm_matcher_finish(DmMatcher *matcher)
 			{
 				CHECK_FOR_INTERRUPTS();
 				slot_getallattrs(slot);
-				row_look_up(matcher,
-							slot->tts_values,
-							slot->tts_isnull,
-							key_hash64(matcher, slot->tts_values, slot->tts_isnull));
+				if (!dm_row_buffer_add(matcher->batch,
+									   slot->tts_values,
+									   slot->tts_isnull,
+									   0,
+									   key_hash64(matcher, slot->tts_values, slot->tts_isnull)))
+					batch_settle(matcher);
 			}
-			candidates_settle(matcher);
+			batch_settle(matcher);
 			unmatched_close(matcher);
 		}
 		ExecDropSingleTupleTableSlot(slot);
@@ -185,6 +192,9 @@ current_scan(DmMatcher *matcher)
 	Datum *values = palloc(sizeof(Datum) * natts);
 	bool *nulls = palloc(sizeof(bool) * natts);
 	AttrNumber last_key = 0;
+	uint64 hashes[KEYS_AT_ONCE];
+	ItemPointerData tids[KEYS_AT_ONCE];
+	int count = 0;
 	TableScanDesc scan = table_beginscan(matcher->spec.current, matcher->snapshot, 0, NULL);
 
 	for (int i = 0; i < shape->nkeys; i++)
@@ -204,45 +214,83 @@ current_scan(DmMatcher *matcher)
 		}
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
-		dm_keytable_add(matcher->keys, key_hash64(matcher, values, nulls), &matcher->old_slot->tts_tid);
+		hashes[count] = key_hash64(matcher, values, nulls);
+		tids[count] = matcher->old_slot->tts_tid;
+		dm_keytable_prefetch(matcher->keys, hashes[count++]);
 		MemoryContextSwitchTo(caller);
+		if (count == KEYS_AT_ONCE)
+		{
+			keys_add(matcher, hashes, tids, count);
+			count = 0;
+		}
 	}
+	keys_add(matcher, hashes, tids, count);
 	table_endscan(scan);
 	ExecClearTuple(matcher->old_slot);
 }
 
-/* A source row of the partition in memory: new if its hash is unknown, else a candidate to be compared. */
+/* Adds keys to the key table, whose slots were asked for when their hashes were known. */
 static void
-row_look_up(DmMatcher *matcher, const Datum *values, const bool *nulls, uint64 hash)
+keys_add(DmMatcher *matcher, const uint64 *hashes, ItemPointerData *tids, int count)
 {
-	int64 position = dm_keytable_find(matcher->keys, hash);
-
-	if (position == DM_KEY_NONE)
-		row_insert(matcher, values, nulls);
-	else if (!dm_row_buffer_add(
-				 matcher->candidates, values, nulls, dm_keytable_tid(matcher->keys, position), (uint64) position))
-		candidates_settle(matcher);
+	for (int i = 0; i < count; i++)
+		dm_keytable_add(matcher->keys, hashes[i], &tids[i]);
 }
 
-/* Compares all collected candidates with their rows of current, in the order of their places, and writes changes. */
+/*
+ * Works off the batch: rows with an unknown key are new; the others are compared with their rows of current, in the
+ * order of their places, and written where they differ.
+ */
 static void
-candidates_settle(DmMatcher *matcher)
+batch_settle(DmMatcher *matcher)
 {
-	DmRowBuffer *candidates = matcher->candidates;
+	DmRowBuffer *batch = matcher->batch;
+	int first = batch_look_up(matcher);
 
-	dm_row_buffer_sort(candidates);
-	for (int i = 0; i < candidates->nrows; i++)
+	for (int i = first; i < batch->nrows; i++)
 	{
 		MemoryContext caller;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
-		candidate_settle(matcher, &candidates->rows[i]);
+		candidate_settle(matcher, &batch->rows[i]);
 		MemoryContextSwitchTo(caller);
 	}
 	ExecClearTuple(matcher->old_slot);
-	dm_row_buffer_reset(candidates);
+	dm_row_buffer_reset(batch);
+}
+
+/*
+ * Looks up the keys of the batch, hands new rows on, and sorts the batch so that candidates stand in the order of their
+ * places. Returns the index of the first candidate; new rows stand before it.
+ */
+static int
+batch_look_up(DmMatcher *matcher)
+{
+	DmRowBuffer *batch = matcher->batch;
+	int new_rows = 0;
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		DmBufferedRow *row = &batch->rows[i];
+		int64 position;
+
+		if (i + PREFETCH_DISTANCE < batch->nrows)
+			dm_keytable_prefetch(matcher->keys, batch->rows[i + PREFETCH_DISTANCE].tag);
+		position = dm_keytable_find(matcher->keys, row->tag);
+		row->tag = (uint64) position;
+		if (position != DM_KEY_NONE)
+		{
+			row->order = dm_keytable_tid(matcher->keys, position);
+			continue;
+		}
+		row->order = 0; /* before every tuple id */
+		new_rows++;
+		row_insert(matcher, row->values, row->nulls);
+	}
+	dm_row_buffer_sort(batch);
+	return new_rows;
 }
 
 /* Finds the row of current with the candidate's key among those with its hash, and writes what is different. */
