@@ -7,6 +7,7 @@
 set -euo pipefail
 DM_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 . "$DM_REPO/test/lib/env.sh"
+DM_NAME=${DM_NAME:-quickstart}
 
 usage() {
   sed -n '4,6s/^# *//p' "$0" >&2
@@ -15,27 +16,28 @@ usage() {
 
 # Stops what an earlier run has left running.
 stop_all() {
-  cluster_use quickstart
+  cluster_use "$DM_NAME"
   cluster_stop
   s3_stop
 }
 
+# Stops the S3 server, if there is one.
 s3_stop() {
-  [ ! -d "$DM_PRIVATE/quickstart-s3" ] || as_server bash "$DM_PRIVATE/quickstart-s3.sh" down "$DM_PRIVATE/quickstart-s3"
+  local dir=$DM_PRIVATE/$DM_NAME-s3
+  [ ! -f "$dir/rgw.sh" ] || as_server bash "$dir/rgw.sh" down "$dir/d"
 }
 
 # Starts the S3 server with an empty bucket "retail" and sets DM_S3 to its endpoint.
 s3_start() {
-  local port
+  local port dir=$DM_PRIVATE/$DM_NAME-s3 log=$DM_PRIVATE/$DM_NAME-s3.log
   s3_stop
-  cp "$DM_REPO/test/lib/rgw.sh" "$DM_PRIVATE/quickstart-s3.sh"
-  server_folder "$DM_PRIVATE/quickstart-s3"
+  server_folder "$dir" 755
+  cp "$DM_REPO/test/lib/rgw.sh" "$dir/"
   port=$(free_port_range 21) || die "no free range of ports for the S3 server"
-  as_server PORT="$port" STORE=memstore timeout 180 bash "$DM_PRIVATE/quickstart-s3.sh" up "$DM_PRIVATE/quickstart-s3/d" \
-    >"$DM_PRIVATE/quickstart-s3.log" 2>&1 || { tail -n 20 "$DM_PRIVATE/quickstart-s3.log" >&2; die "the S3 server did not start"; }
+  as_server PORT="$port" STORE=memstore timeout 180 bash "$dir/rgw.sh" up "$dir/d" >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; die "the S3 server did not start"; }
   DM_S3=http://127.0.0.1:$port
-  curl -sf -o /dev/null --noproxy '*' -X PUT --aws-sigv4 aws:amz:us-east-1:s3 --user 'RGWTESTKEY:rgw/test+secret=key' "$DM_S3/retail" ||
-    die "the S3 server at $DM_S3 did not make the bucket"
+  S3_ENDPOINT=$DM_S3 python3 "$DM_REPO/test/lib/s3.py" mb retail || die "the S3 server at $DM_S3 did not make the bucket"
 }
 
 # Fails unless $2 equals $3; $1 says what they are.
@@ -64,7 +66,7 @@ build
 install_private
 
 step "private cluster"
-cluster_use quickstart
+cluster_use "$DM_NAME"
 if [ ! -f "$DM_DATA/PG_VERSION" ] || [ -z "$DM_PORT" ]; then
   cluster_make "shared_buffers = 128MB" "max_connections = 20"
 fi
@@ -84,7 +86,7 @@ else
 fi
 
 step "the main job"
-out=$DM_PRIVATE/quickstart.out
+out=$DM_PRIVATE/$DM_NAME.out
 {
   cat <<SQL
 CREATE EXTENSION datamill;
@@ -104,6 +106,10 @@ check "rows of dim.customer_changes" "$(ask 'SELECT count(*) FROM dim.customer_c
 check "changes by operation" "$(ask "SELECT string_agg(c, ' ' ORDER BY c) FROM (SELECT effective::date || operation || count(*) c
   FROM dim.customer_changes GROUP BY effective::date, operation) x")" \
   "2019-06-18I10000 2019-06-19D2000 2019-06-19I2000 2019-06-19U4000"
+check "versions shown" "$(grep -Ec '^ 0006[0-9a-f-]* \|' "$out")" 3
+[ $s3 = yes ] || check "the digest in day 1's receipt" \
+  "$(ask "SELECT r.inputs->0->>'sha256' FROM datamill.receipts r JOIN datamill.merges m ON m.receipt = r.id ORDER BY merge_id LIMIT 1")" \
+  "$(sha256sum <"$DM_CLUSTER/buckets/retail/day1/part-00000.csv" | cut -d' ' -f1)"
 check "customers as of 2019-06-18" "$(ask "SELECT count(*) FROM dim.customer_versions WHERE valid @> '2019-06-18'::date")" 10000
 
 cat <<END

@@ -7,6 +7,7 @@
 #   bash test/run.sh regress [name..]  test/sql/NAME.sql
 #   bash test/run.sh isolation [name]  test/specs/NAME.spec
 #   bash test/run.sh tap [name]        test/t/NAME.pl
+#   bash test/run.sh quickstart        test/quickstart.sh, with a local directory and with the S3 server
 #
 # The last line is "N passed, N failed". Exit status 1 if anything failed or nothing was run.
 set -uo pipefail
@@ -195,11 +196,24 @@ run_tap() {
   done
 }
 
+# test/quickstart.sh as a user runs it, in a cluster of its own.
+run_quickstart() {
+  local option rc log=$DM_PRIVATE/quickstart-test.log
+  for option in "" --s3; do
+    step "quickstart $option"
+    DM_LOCKED=yes DM_NAME=quickstart-test timeout -k 10 400 bash "$DM_REPO/test/quickstart.sh" $option >"$log" 2>&1 9>&- </dev/null
+    rc=$?
+    count $rc "quickstart $option"
+    [ $rc = 0 ] || tail -n 40 "$log"
+  done
+  DM_NAME=quickstart-test timeout 100 bash "$DM_REPO/test/quickstart.sh" stop >>"$log" 2>&1
+}
+
 part=${1:-all}
 [ $# = 0 ] || shift
 case $part in
-  all | lint | unit | regress | isolation | tap) ;;
-  *) sed -n '4,9s/^# *//p' "$0" >&2; exit 2 ;;
+  all | lint | unit | regress | isolation | tap | quickstart) ;;
+  *) sed -n '4,10s/^# *//p' "$0" >&2; exit 2 ;;
 esac
 
 step "packages"
@@ -219,11 +233,11 @@ if [ "$part" != lint ]; then
   build WERROR=-Werror
   install_private WERROR=-Werror
 fi
-trap 'if [ -n "${test_cluster_made:-}" ]; then cluster_use test; cluster_stop immediate; fi' EXIT
+trap 'for name in test quickstart-test; do cluster_use $name; cluster_stop immediate; done' EXIT
 trap 'exit 130' INT TERM
 
 if [ "$part" = all ]; then
-  for part in lint unit regress isolation tap; do "run_$part"; done
+  for part in lint unit regress isolation tap quickstart; do "run_$part"; done
 else
   "run_$part" "$@"
 fi

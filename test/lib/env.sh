@@ -61,7 +61,9 @@ env_init() {
 }
 
 # Lets only one script at a time work in the private folder. The lock is file descriptor 9, which servers do not inherit.
+# A script that runs another one sets DM_LOCKED for it.
 env_lock() {
+  [ -z "${DM_LOCKED:-}" ] || return 0
   exec 9>"$DM_PRIVATE/lock"
   flock -w 900 9 || die "another script has been working in $DM_PRIVATE for 15 minutes"
 }
@@ -122,6 +124,9 @@ install_private() {
   local version lib=$DM_PGROOT$DM_PG_LIB share=$DM_PGROOT$DM_PG_SHARE f log=$DM_PRIVATE/install.log
   version=$("$DM_PG_CONFIG" --version)
   if [ "$(cat "$DM_PGROOT/version" 2>/dev/null)" != "$version" ]; then
+    for f in "$DM_PRIVATE"/*/data; do
+      [ ! -d "$f" ] || { cluster_use "$(basename "${f%/data}")"; cluster_stop; }
+    done
     rm -rf "$DM_PGROOT"
     mkdir -p "$lib" "$share/extension"
     cp -a "$DM_PG_LIB/bin" "$lib/"
