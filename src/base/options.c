@@ -112,14 +112,15 @@ word_is_in(const char *list, const char *word)
 	return false;
 }
 
-/* Raises HV024 with what the value of an option must be. The value is shown unless the option is secret. */
+/* Raises sqlstate with what the value of an option must be. The value is shown unless the option is secret. */
 static void
-value_error(const DmOption *option, const char *value, const char *must)
+value_error(const DmOption *option, const char *value, int sqlstate, const char *must)
 {
-	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-					option->secret ? errmsg("invalid value for option \"%s\"", option->name)
-								   : errmsg("invalid value for option \"%s\": \"%s\"", option->name, value),
-					errhint("%s", must)));
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+			 option->secret ? errmsg("invalid value for option \"%s\"", option->name)
+							: errmsg("invalid value for option \"%s\": \"%s\"", option->name, value),
+			 errhint("%s", must)));
 }
 
 /*
@@ -161,7 +162,7 @@ parse_duration(const char *value, int *result)
 
 /* Checks a number, size or duration against its range. */
 static void
-check_number(const DmOption *option, const char *value)
+check_number(const DmOption *option, const char *value, int sqlstate)
 {
 	int64 number = 0;
 	int narrow = 0;
@@ -171,76 +172,87 @@ check_number(const DmOption *option, const char *value)
 		parsed = parse_size(value, &number);
 	else
 	{
-		parsed = option->type == DM_OPTION_INT ? parse_int(value, &narrow, 0, NULL)
-											   : parse_duration(value, &narrow);
+		parsed =
+			option->type == DM_OPTION_INT ? parse_int(value, &narrow, 0, NULL) : parse_duration(value, &narrow);
 		number = narrow;
 	}
 	if (parsed && number >= option->min && number <= option->max)
 		return;
 	if (option->type == DM_OPTION_INT)
-		value_error(option, value,
+		value_error(option,
+					value,
+					sqlstate,
 					psprintf("It must be a whole number from " INT64_FORMAT " to " INT64_FORMAT ".",
-							 option->min, option->max));
+							 option->min,
+							 option->max));
 	else if (option->type == DM_OPTION_SIZE)
-		value_error(option, value,
+		value_error(option,
+					value,
+					sqlstate,
 					psprintf("It must be a size such as 8MB, from " INT64_FORMAT "kB to " INT64_FORMAT "MB.",
-							 option->min >> 10, option->max >> 20));
+							 option->min >> 10,
+							 option->max >> 20));
 	else
-		value_error(option, value,
+		value_error(option,
+					value,
+					sqlstate,
 					psprintf("It must be seconds, or a time with its unit such as 500ms, from " INT64_FORMAT
 							 "ms to " INT64_FORMAT "s.",
-							 option->min, option->max / 1000));
+							 option->min,
+							 option->max / 1000));
 }
 
 /* Checks a word against those that the option knows. */
 static void
-check_word(const DmOption *option, const char *value)
+check_word(const DmOption *option, const char *value, int sqlstate)
 {
 	if (word_is_in(option->values, value))
 		return;
 	if (word_is_in(option->later, value))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("option \"%s\" with value \"%s\" is not supported yet", option->name, value),
-						errhint("Values known now: %s.", option->values)));
-	value_error(option, value, psprintf("Values known: %s.", option->values));
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"%s\" with value \"%s\" is not supported yet", option->name, value),
+				 errhint("Values known now: %s.", option->values)));
+	value_error(option, value, sqlstate, psprintf("Values known: %s.", option->values));
 }
 
-/* Raises unless value is what the option takes: HV024, or 0A000 for what is known but not there yet. */
-void
-dm_option_check(const DmOption *option, const char *value)
+/* Raises sqlstate unless value is what the option takes, or 0A000 for what is known but not there yet. */
+static void
+check_value(const DmOption *option, const char *value, int sqlstate)
 {
 	bool flag;
 
 	if (option->unsupported)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"%s\" is not supported yet", option->name), errhint("Leave it out.")));
+				 errmsg("option \"%s\" is not supported yet", option->name),
+				 errhint("Leave it out.")));
 	switch (option->type)
 	{
 		case DM_OPTION_STRING:
 			if (value[0] == '\0')
-				value_error(option, value, "It must not be empty.");
+				value_error(option, value, sqlstate, "It must not be empty.");
 			break;
 		case DM_OPTION_TEXT:
 		case DM_OPTION_OBJECT: break;
 		case DM_OPTION_BOOL:
 			if (!parse_bool(value, &flag))
-				value_error(option, value, "It must be true or false.");
+				value_error(option, value, sqlstate, "It must be true or false.");
 			break;
 		case DM_OPTION_INT:
 		case DM_OPTION_SIZE:
-		case DM_OPTION_DURATION: check_number(option, value); break;
+		case DM_OPTION_DURATION: check_number(option, value, sqlstate); break;
 		case DM_OPTION_CHAR:
 			if (strlen(value) != 1 || strchr("\r\n", value[0]) != NULL)
-				value_error(option, value, "It must be one single-byte character.");
+				value_error(option, value, sqlstate, "It must be one single-byte character.");
 			break;
-		case DM_OPTION_ENUM: check_word(option, value); break;
+		case DM_OPTION_ENUM: check_word(option, value, sqlstate); break;
 	}
 }
 
 /*
- * Checks the options of a foreign object, as its validator gets them. Raises HV00D on one that is not known there, and
- * what dm_option_check() raises.
+ * Checks the options of a foreign object, as its validator gets them. Raises HV00D on one that is not known there,
+ * HV024 on a bad value and 0A000 on what is not supported yet.
  */
 void
 dm_options_check(const DmOptionSet *set, int where, List *defelems)
@@ -254,37 +266,44 @@ dm_options_check(const DmOptionSet *set, int where, List *defelems)
 
 		if (!option)
 			ereport(ERROR,
-					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME), errmsg("invalid option \"%s\"", def->defname),
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("invalid option \"%s\"", def->defname),
 					 errhint("%s", known_hint(set, def->defname, where))));
-		dm_option_check(option, defGetString(def));
+		check_value(option, defGetString(def), ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE);
 	}
 }
 
-/* Checks the type of one JSON value of an option: booleans and numbers may stand as such or as strings. */
+/* Checks the JSON value of an option; booleans and numbers may stand as such or as strings. Raises 22023. */
 static void
 check_json_value(const DmOption *option, const JsonbValue *value)
 {
+	const char *text;
+
 	if (value->type == jbvNull)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" is null", option->name),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is null", option->name),
 				 errhint("Leave it out to have its default.")));
 	if ((value->type == jbvBinary) != (option->type == DM_OPTION_OBJECT))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						option->type == DM_OPTION_OBJECT
-							? errmsg("option \"%s\" must be a JSON object", option->name)
-							: errmsg("option \"%s\" must be a string, a number or a boolean", option->name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 option->type == DM_OPTION_OBJECT
+					 ? errmsg("option \"%s\" must be a JSON object", option->name)
+					 : errmsg("option \"%s\" must be a string, a number or a boolean", option->name)));
 	if (value->type == jbvString)
-		dm_option_check(option, pnstrdup(value->val.string.val, value->val.string.len));
+		text = pnstrdup(value->val.string.val, value->val.string.len);
 	else if (value->type == jbvBool)
-		dm_option_check(option, value->val.boolean ? "true" : "false");
+		text = value->val.boolean ? "true" : "false";
 	else if (value->type == jbvNumeric)
-		dm_option_check(
-			option, DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))));
+		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	else
+		return;
+	check_value(option, text, ERRCODE_INVALID_PARAMETER_VALUE);
 }
 
 /*
- * Checks the options argument of a function. Raises 22023 when it is not an object, on a key that is not known, and on
- * a null; and what dm_option_check() raises. NULL is no options.
+ * Checks the options argument of a function. Raises 22023 when it is not an object, on a key that is not known, on a
+ * null and on a bad value. NULL is no options.
  */
 void
 dm_options_check_json(const DmOptionSet *set, Jsonb *options)
@@ -308,8 +327,10 @@ dm_options_check_json(const DmOptionSet *set, Jsonb *options)
 		name = pnstrdup(value.val.string.val, value.val.string.len);
 		option = dm_option_find(set, name, DM_OPTION_FUNCTION);
 		if (!option)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown option \"%s\"", name),
-							errhint("%s", known_hint(set, name, DM_OPTION_FUNCTION))));
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unknown option \"%s\"", name),
+					 errhint("%s", known_hint(set, name, DM_OPTION_FUNCTION))));
 		(void) JsonbIteratorNext(&iterator, &value, true);
 		check_json_value(option, &value);
 	}
@@ -335,8 +356,9 @@ dm_option_get(List *defelems, const char *name)
 static void
 stored_value_error(const char *name, const char *value)
 {
-	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-					errmsg("invalid value for option \"%s\": \"%s\"", name, value)));
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+			 errmsg("invalid value for option \"%s\": \"%s\"", name, value)));
 }
 
 /* Returns the value of a boolean option. */

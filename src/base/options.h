@@ -56,7 +56,6 @@ typedef struct DmOptionSet
 
 extern const DmOption *dm_option_find(const DmOptionSet *set, const char *name, int where);
 extern char *dm_option_names(const DmOptionSet *set, int where);
-extern void dm_option_check(const DmOption *option, const char *value);
 extern void dm_options_check(const DmOptionSet *set, int where, List *defelems);
 extern void dm_options_check_json(const DmOptionSet *set, Jsonb *options);
 

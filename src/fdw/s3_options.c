@@ -18,6 +18,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 
 #include "base/options.h"
@@ -32,29 +33,40 @@
 #define KB INT64CONST(1024)
 
 static const DmOption s3_table[] = {
-	{"endpoint", DM_OPTION_STRING, SERVER,
+	{"endpoint",
+	 DM_OPTION_STRING,
+	 SERVER,
 	 .help = "http(s)://host[:port], or file:///folder whose subfolders are buckets"},
 	{"region", DM_OPTION_STRING, SERVER, .help = "region that requests are signed for (default: us-east-1)"},
-	{"url_style", DM_OPTION_ENUM, SERVER, .values = "path, virtual",
+	{"url_style",
+	 DM_OPTION_ENUM,
+	 SERVER,
+	 .values = "path, virtual",
 	 .help = "where the bucket stands in a request"},
-	{"credentials", DM_OPTION_ENUM, SERVER, .values = "mapping, anonymous",
+	{"credentials",
+	 DM_OPTION_ENUM,
+	 SERVER,
+	 .values = "mapping, anonymous",
 	 .later = "env, profile, imds, ecs, web_identity",
 	 .help = "where keys come from (default: the user mapping)"},
 	{"role_arn", DM_OPTION_STRING, SERVER, .unsupported = true, .help = "role to assume"},
 	{"external_id", DM_OPTION_STRING, SERVER, .unsupported = true, .help = "external id for the role"},
 	{"ca_file", DM_OPTION_STRING, SERVER, .help = "certificates to trust, a file on the server's host"},
 	{"verify_tls", DM_OPTION_BOOL, SERVER, .help = "check certificates (default: true)"},
-	{"buckets", DM_OPTION_STRING, SERVER,
+	{"buckets",
+	 DM_OPTION_STRING,
+	 SERVER,
 	 .help = "patterns of the buckets allowed, separated by commas (default: all)"},
-	{"requester_pays", DM_OPTION_BOOL, SERVER, .unsupported = true,
-	 .help = "the requester pays for transfers"},
-	{"connect_timeout", DM_OPTION_DURATION, SERVER, .min = 1, .max = 600000,
-	 .help = "to connect (default: 10s)"},
-	{"timeout", DM_OPTION_DURATION, SERVER, .min = 1, .max = 86400000,
-	 .help = "of one request (default: 60s)"},
+	{"requester_pays", DM_OPTION_BOOL, SERVER, .unsupported = true, .help = "the requester pays for transfers"},
+	{"connect_timeout", DM_OPTION_DURATION, SERVER, .min = 1, .max = 600000, .help = "to connect (default: 10s)"},
+	{"timeout", DM_OPTION_DURATION, SERVER, .min = 1, .max = 86400000, .help = "of one request (default: 60s)"},
 	{"max_retries", DM_OPTION_INT, SERVER, .min = 0, .max = 100, .help = "of one request (default: 8)"},
 	{"max_concurrency", DM_OPTION_INT, SERVER, .min = 1, .max = 64, .help = "requests at once (default: 8)"},
-	{"part_size", DM_OPTION_SIZE, SERVER, .min = 64 * KB, .max = 512 * KB * KB,
+	{"part_size",
+	 DM_OPTION_SIZE,
+	 SERVER,
+	 .min = 64 * KB,
+	 .max = 512 * KB * KB,
 	 .help = "of a ranged GET (default: 8MB)"},
 	{"access_key_id", DM_OPTION_STRING, MAPPING, .secret = true, .help = "id of the access key"},
 	{"secret_access_key", DM_OPTION_STRING, MAPPING, .secret = true, .help = "secret of the access key"},
@@ -106,10 +118,12 @@ check_right(const char *what, bool file_readers_too)
 		return;
 	if (file_readers_too && has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		return;
-	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to set %s", what),
-					file_readers_too ? errhint("Only superusers and members of pg_read_server_files may, "
-											   "since it reads files of the server's host.")
-									 : errhint("Only superusers may.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to set %s", what),
+			 file_readers_too ? errhint("Only superusers and members of pg_read_server_files may, "
+										"since it reads files of the server's host.")
+							  : errhint("Only superusers may.")));
 }
 
 /* Checks an endpoint: its scheme, and who may name a folder of the host. Raises HV024 or 42501. */
@@ -120,19 +134,22 @@ check_endpoint(const char *endpoint)
 	{
 		check_right("an endpoint of the server's own files", true);
 		if (endpoint[7] != '/')
-			ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-							errmsg("endpoint \"%s\" is not an absolute folder", endpoint),
-							errhint("Write three slashes: file:///srv/buckets.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+					 errmsg("endpoint \"%s\" is not an absolute folder", endpoint),
+					 errhint("Write three slashes: file:///srv/buckets.")));
 		return;
 	}
 	if (strncmp(endpoint, "http://", 7) != 0 && strncmp(endpoint, "https://", 8) != 0)
-		ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-						errmsg("invalid value for option \"endpoint\": \"%s\"", endpoint),
-						errhint("It must begin with https://, http:// or file:///.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid value for option \"endpoint\": \"%s\"", endpoint),
+				 errhint("It must begin with https://, http:// or file:///.")));
 	if (strchr(endpoint, '@'))
-		ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-						errmsg("option \"endpoint\" must not hold a user or password"),
-						errhint("Keys belong on a user mapping.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("option \"endpoint\" must not hold a user or password"),
+				 errhint("Keys belong on a user mapping.")));
 }
 
 /* Checks what goes beyond the type of a server's options. */
@@ -142,12 +159,13 @@ check_server(List *options)
 	const char *endpoint = dm_option_get(options, "endpoint");
 	const char *verify_tls = dm_option_get(options, "verify_tls");
 	const char *credentials = dm_option_get(options, "credentials");
+	bool flag;
 
 	if (endpoint)
 		check_endpoint(endpoint);
 	if (dm_option_get(options, "ca_file"))
 		check_right("option \"ca_file\"", true);
-	if (verify_tls && !dm_option_bool("verify_tls", verify_tls))
+	if (verify_tls && !(parse_bool(verify_tls, &flag) && flag))
 		check_right("option \"verify_tls\" to false", false);
 	if (credentials && strcmp(credentials, "mapping") != 0 && strcmp(credentials, "anonymous") != 0)
 		check_right("option \"credentials\" to the host's own identity", false);
@@ -161,9 +179,10 @@ check_mapping(List *options)
 	bool has_secret = dm_option_get(options, "secret_access_key") != NULL;
 
 	if (has_id != has_secret || (dm_option_get(options, "session_token") && !has_id))
-		ereport(ERROR, (errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("option \"%s\" is missing", has_id ? "secret_access_key" : "access_key_id"),
-						errhint("Set access_key_id and secret_access_key together.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("option \"%s\" is missing", has_id ? "secret_access_key" : "access_key_id"),
+				 errhint("Set access_key_id and secret_access_key together.")));
 }
 
 /* Checks what goes beyond the type of a table's options: a URL of objects, a format without contradictions. */
@@ -177,7 +196,8 @@ check_table(List *options)
 
 	if (!url)
 		ereport(ERROR,
-				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED), errmsg("option \"url\" is missing"),
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("option \"url\" is missing"),
 				 errhint("Say which objects the table reads: OPTIONS (url 's3://bucket/prefix/*.csv').")));
 	dm_url_split(url, &bucket, &key);
 	dm_format_read(&spec, options);
