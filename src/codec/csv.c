@@ -333,17 +333,17 @@ csv_more(CsvReader *csv)
 static void
 csv_begin(CsvReader *csv)
 {
-	const char *data = csv->buffer;
-	Size len = 0;
+	const char *data;
+	Size len;
 
-	while (len < 3)
+	while (csv->scan.end - csv->buffer < 3)
 	{
 		csv->scan.next = csv->scan.end;
 		if (!csv_more(csv))
 			break;
-		data = csv->buffer;
-		len = csv->scan.end - data;
 	}
+	data = csv->buffer; /* only now: it may have grown */
+	len = csv->scan.end - data;
 	csv->scan.next = csv->buffer;
 	if (len >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0)
 		csv->scan.field = csv->scan.next = csv->buffer + 3;
