@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 
 #include "rows/convert.h"
 #include "rows/convert_internal.h"
@@ -22,8 +23,9 @@
 #include <emmintrin.h>
 #endif
 
-/* Digits that a uint64 holds for sure. */
+/* Digits that a uint64 and an int64 hold for sure. */
 #define DM_UINT64_DIGITS 19
+#define DM_INT64_DIGITS 18
 /* Integers up to 2^53 and powers of ten up to 10^22 are exact in a double. */
 #define DM_DOUBLE_EXACT_INTEGER (UINT64CONST(1) << 53)
 #define DM_DOUBLE_EXACT_POWER 22
@@ -144,9 +146,42 @@ convert_int8(DmConverter *converter, const char *data, int len)
 	return Int64GetDatum(value);
 }
 
+/* A number in digits: mantissa / 10^scale. */
+typedef struct Decimal
+{
+	bool negative;
+	uint64 mantissa;
+	int digits; /* of the mantissa as written, leading zeros included */
+	int scale;	/* digits behind the point */
+} Decimal;
+
+/* Parses an optional minus and up to 19 digits with at most one point. Returns false for anything else. */
+static pg_attribute_always_inline bool
+parse_decimal(const char *data, int len, Decimal *decimal)
+{
+	int point = -1;
+
+	decimal->negative = len > 0 && *data == '-';
+	decimal->mantissa = 0;
+	decimal->digits = 0;
+	for (int i = decimal->negative; i < len; i++)
+	{
+		unsigned int digit = (unsigned char) data[i] - '0';
+
+		if (data[i] == '.' && point < 0)
+			point = i;
+		else if (digit > 9 || ++decimal->digits > DM_UINT64_DIGITS)
+			return false;
+		else
+			decimal->mantissa = decimal->mantissa * 10 + digit;
+	}
+	decimal->scale = point < 0 ? 0 : len - 1 - point;
+	return decimal->digits > 0;
+}
+
 /*
- * double precision: float8in(). Digits with at most one point, whose digits as an integer and whose power of ten are both
- * exact as doubles: their quotient is then the correctly rounded value.
+ * double precision: float8in(). When mantissa and power of ten are both exact as doubles, their quotient is the
+ * correctly rounded value.
  */
 static Datum
 convert_float8(DmConverter *converter, const char *data, int len)
@@ -154,29 +189,42 @@ convert_float8(DmConverter *converter, const char *data, int len)
 	static const double powers[DM_DOUBLE_EXACT_POWER + 1] = {1e0,  1e1,  1e2,	1e3,  1e4,	1e5,  1e6,	1e7,
 															 1e8,  1e9,  1e10,	1e11, 1e12, 1e13, 1e14, 1e15,
 															 1e16, 1e17, 1e18,	1e19, 1e20, 1e21, 1e22};
-	bool negative = len > 0 && *data == '-';
-	uint64 integer = 0;
-	int digits = 0;
-	int point = -1;
+	Decimal decimal;
 	double value;
 
-	for (int i = negative; i < len; i++)
-	{
-		unsigned int digit = (unsigned char) data[i] - '0';
-
-		if (data[i] == '.' && point < 0)
-			point = i;
-		else if (digit > 9 || ++digits > DM_UINT64_DIGITS)
-			return dm_convert_by_input(converter, data, len);
-		else
-			integer = integer * 10 + digit;
-	}
-	if (digits == 0 || integer > DM_DOUBLE_EXACT_INTEGER)
+	if (!parse_decimal(data, len, &decimal) || decimal.mantissa > DM_DOUBLE_EXACT_INTEGER)
 		return dm_convert_by_input(converter, data, len);
-	value = (double) integer;
-	if (point >= 0)
-		value /= powers[len - 1 - point];
-	return Float8GetDatum(negative ? -value : value);
+	value = (double) decimal.mantissa / powers[decimal.scale];
+	return Float8GetDatum(decimal.negative ? -value : value);
+}
+
+/*
+ * numeric and numeric(p,s): numeric_in(). Only what needs no rounding and surely fits the precision; int64 has room for 18
+ * digits.
+ */
+static Datum
+convert_numeric(DmConverter *converter, const char *data, int len)
+{
+	Decimal decimal;
+	int64 value;
+
+	if (!parse_decimal(data, len, &decimal) || decimal.digits > DM_INT64_DIGITS)
+		return dm_convert_by_input(converter, data, len);
+	value = decimal.negative ? -(int64) decimal.mantissa : (int64) decimal.mantissa;
+	if (converter->typmod >= (int32) VARHDRSZ)
+	{
+		/* As numeric.c packs them: precision above, scale (11 bits with sign) below. */
+		int precision = ((converter->typmod - VARHDRSZ) >> 16) & 0xFFFF;
+		int scale = (((converter->typmod - VARHDRSZ) & 0x7FF) ^ 1024) - 1024;
+
+		if (scale < decimal.scale || decimal.digits + scale - decimal.scale > Min(precision, DM_INT64_DIGITS))
+			return dm_convert_by_input(converter, data, len);
+		for (; decimal.scale < scale; decimal.scale++)
+			value *= 10;
+	}
+	if (decimal.scale == 0)
+		return NumericGetDatum(int64_to_numeric(value));
+	return NumericGetDatum(int64_div_fast_to_numeric(value, decimal.scale));
 }
 
 /* boolean: boolin(). The spellings of COPY and of most writers. */
@@ -311,6 +359,7 @@ converter_function(Oid type, int32 typmod)
 		case INT2OID: return convert_int2;
 		case INT4OID: return convert_int4;
 		case UUIDOID: return convert_uuid;
+		case NUMERICOID: return convert_numeric;
 		case BOOLOID: return convert_bool;
 		case TEXTOID: return convert_text;
 		case VARCHAROID: return typmod < VARHDRSZ ? convert_text : convert_varchar;

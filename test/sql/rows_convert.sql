@@ -80,13 +80,20 @@ $$;
 SELECT * FROM compare_type('smallint', odd_numbers() || numbers(100, 7));
 SELECT * FROM compare_type('integer', odd_numbers() || numbers(200, 12));
 SELECT * FROM compare_type('bigint', odd_numbers() || numbers(400, 21));
-SELECT * FROM compare_type('numeric(6,2)', odd_numbers() || numbers(50, 6));
+CREATE FUNCTION decimals(count int, before int, behind int) RETURNS text[] LANGUAGE sql VOLATILE AS $$
+  SELECT array_agg(a || '.' || b ORDER BY i) FROM unnest(numbers(count, before)) WITH ORDINALITY x(a, i)
+    JOIN unnest(numbers(count, behind)) WITH ORDINALITY y(b, i) USING (i)
+$$;
+SELECT * FROM compare_type('numeric', odd_numbers() || decimals(300, 12, 9) || '{.,-.,-.5,5.,-0.000,0.0000,0.00000000,1234.5678,1.00000000,00.10}'::text[]);
+SELECT * FROM compare_type('numeric(6,2)', odd_numbers() || numbers(50, 6) || decimals(100, 5, 3) || '{0,0.0,00001,9999.99,9999.995,10000,09999.9}'::text[]);
+SELECT * FROM compare_type('numeric(20,4)', odd_numbers() || decimals(100, 18, 5));
+SELECT * FROM compare_type('numeric(3,5)', '{0,0.001,0.00999,0.01,0.1}');
+SELECT * FROM compare_type('numeric(3,-2)', '{0,1,100,99900,99950,12345.6}');
 SELECT * FROM compare_type('real', odd_numbers() || numbers(50, 20));
 SELECT * FROM compare_type('double precision', odd_numbers() || numbers(100, 21)
   || '{.,-.,-.5,.5,5.,1..2,1.2.3,0.1,0.3,1.7976931348623157e308,1e400,9007199254740992,9007199254740993,9007199254740993.5,
        0.000000000000000001,123456789.123456789,0.1234567890123456789,-0.0,Infinity,-inf,nan,1e-400,5e-324,179769313486231580793}'::text[]);
-SELECT c FROM (SELECT array_agg(a || '.' || b ORDER BY i) given FROM unnest(numbers(300, 10)) WITH ORDINALITY x(a, i)
-  JOIN unnest(numbers(300, 12)) WITH ORDINALITY y(b, i) USING (i)) n, compare_type('double precision', given) c;
+SELECT * FROM compare_type('double precision', decimals(300, 10, 12));
 SELECT * FROM compare_type('boolean', '{t,f,1,0,true,false,TRUE,False,tr,fals,yes,no,on,of,off,"", t,2,y,truex}');
 SELECT * FROM compare_type('uuid', '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11,
   a0eebc999c0b4ef8bb6d6bb9bd380a11,"{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11,"",
