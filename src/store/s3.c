@@ -293,12 +293,15 @@ dm_s3_call_error(const DmS3Call *call, DmS3Error *error)
 	const DmHttpRequest *http = call->http;
 	char *region = dm_http_header(http, "x-amz-bucket-region");
 	char *request_id = dm_http_header(http, "x-amz-request-id");
-	char *texts[] = {error->code, error->message, error->request_id, error->region};
+	char *retry_after = dm_http_header(http, "Retry-After");
+	char *texts[] = {error->code, error->message, error->request_id, error->region, error->retry_after};
 
 	memset(error, 0, sizeof(*error));
 	(void) dm_xml_read(http->error_body, http->error_len, note_error_element, error);
 	if (region)
 		strlcpy(error->region, region, sizeof(error->region));
+	if (retry_after)
+		strlcpy(error->retry_after, retry_after, sizeof(error->retry_after));
 	if (request_id)
 		strlcpy(error->request_id, request_id, sizeof(error->request_id));
 	for (int i = 0; i < lengthof(texts); i++)
@@ -338,7 +341,7 @@ find_error_kind(const char *code, int status)
 			return error_kinds[i];
 	}
 	if (dm_retry_is_transient(status))
-		return (ErrorKind){code, DM_ERRCODE_REMOTE_UNAVAILABLE, "The server was asked several times. Try again later."};
+		return (ErrorKind){code, DM_ERRCODE_REMOTE_UNAVAILABLE, "The server is overloaded or not available. Try again later."};
 	if (status == 301 || status == 307)
 		return (ErrorKind){code, ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, "Set region and endpoint of the server to those of the bucket."};
 	if (status == 401 || status == 403)
@@ -366,6 +369,8 @@ dm_s3_call_raise(const DmS3Call *call, const char *what)
 		appendStringInfo(&detail, ", request id %s", error.request_id);
 	if (error.region[0])
 		appendStringInfo(&detail, ", region %s", error.region);
+	if (error.retry_after[0])
+		appendStringInfo(&detail, ", Retry-After %s", error.retry_after);
 	ereport(ERROR,
 			(errcode(kind.sqlstate),
 			 errmsg("%s: %s", what, error.code[0] ? error.code : psprintf("HTTP status %d", call->http->status)),

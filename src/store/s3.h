@@ -43,6 +43,7 @@ typedef struct DmS3Error
 	char message[512];
 	char request_id[128];
 	char region[64];
+	char retry_after[64];
 } DmS3Error;
 
 extern DmS3Call *dm_s3_call_make(DmS3Store *store, const char *method, int64 *counter);

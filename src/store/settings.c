@@ -6,20 +6,19 @@
  */
 #include "postgres.h"
 
-#include <limits.h>
-
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 
+#include "base/options.h"
 #include "store/kind.h"
 
 #define DM_STORE_DEFAULT_REGION "us-east-1"
 #define DM_STORE_MAX_CONCURRENCY 64
+#define DM_STORE_MAX_PART_BYTES (512 * 1024 * 1024)
 
 static void read_server_option(DmStoreSettings *settings, DefElem *def);
 static void read_mapping(DmStoreSettings *settings, Oid user_oid);
@@ -54,32 +53,17 @@ dm_store_settings_read(Oid server_oid, Oid user_oid)
 	return settings;
 }
 
-/* Reads a number in the unit that flags say (GUC_UNIT_MS, GUC_UNIT_BYTE or 0), within bounds. */
+/* Reads a whole number within bounds. */
 static int
-read_number(DefElem *def, int flags, int low, int high)
+read_number(DefElem *def, int low, int high)
 {
 	int value;
-	const char *hint = NULL;
 
-	if (!parse_int(defGetString(def), &value, flags, &hint) || value < low || value > high)
+	if (!parse_int(defGetString(def), &value, 0, NULL) || value < low || value > high)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-				 errmsg("invalid value for option \"%s\": \"%s\"", def->defname, defGetString(def)),
-				 hint ? errhint("%s", hint) : 0));
+				 errmsg("invalid value for option \"%s\": \"%s\"", def->defname, defGetString(def))));
 	return value;
-}
-
-/* Reads seconds (a plain number) or a time with its unit, as milliseconds. */
-static int
-read_time_ms(DefElem *def)
-{
-	const char *text = defGetString(def);
-	DefElem *in_seconds;
-
-	if (strspn(text, "0123456789") != strlen(text))
-		return read_number(def, GUC_UNIT_MS, 1, INT_MAX);
-	in_seconds = makeDefElem(def->defname, (Node *) makeString(psprintf("%ss", text)), -1);
-	return read_number(in_seconds, GUC_UNIT_MS, 1, INT_MAX);
 }
 
 /* Stores one server option. Options of other parts of the extension are none of its business. */
@@ -102,19 +86,19 @@ read_server_option(DmStoreSettings *settings, DefElem *def)
 	else if (strcmp(name, "ca_file") == 0)
 		settings->ca_file = defGetString(def);
 	else if (strcmp(name, "verify_tls") == 0)
-		settings->verify_tls = defGetBoolean(def);
+		settings->verify_tls = dm_option_bool(name, defGetString(def));
 	else if (strcmp(name, "buckets") == 0)
 		settings->buckets = defGetString(def);
 	else if (strcmp(name, "connect_timeout") == 0)
-		settings->connect_timeout_ms = read_time_ms(def);
+		settings->connect_timeout_ms = dm_option_duration_ms(name, defGetString(def));
 	else if (strcmp(name, "timeout") == 0)
-		settings->timeout_ms = read_time_ms(def);
+		settings->timeout_ms = dm_option_duration_ms(name, defGetString(def));
 	else if (strcmp(name, "max_retries") == 0)
-		settings->max_retries = read_number(def, 0, 0, 100);
+		settings->max_retries = read_number(def, 0, 100);
 	else if (strcmp(name, "max_concurrency") == 0)
-		settings->max_concurrency = read_number(def, 0, 1, DM_STORE_MAX_CONCURRENCY);
+		settings->max_concurrency = read_number(def, 1, DM_STORE_MAX_CONCURRENCY);
 	else if (strcmp(name, "part_size") == 0)
-		settings->part_size_bytes = read_number(def, GUC_UNIT_BYTE, 64 * 1024, 512 * 1024 * 1024);
+		settings->part_size_bytes = (int) Min(dm_option_size(name, defGetString(def)), DM_STORE_MAX_PART_BYTES);
 }
 
 /* Raises 0A000 for a way to find credentials that does not exist yet. */

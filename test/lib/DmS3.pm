@@ -1,0 +1,130 @@
+# DmS3.pm: what the TAP tests of S3 share: a real S3 server (Ceph RGW, test/lib/rgw.sh), the fault server, SQL helpers.
+# What is started here is stopped, by its own process ids, when the test ends, however it ends.
+package DmS3;
+use strict;
+use warnings;
+use Exporter 'import';
+use HTTP::Tiny;
+use IO::Socket::INET;
+use IPC::Run ();
+use POSIX ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(start_rgw start_faults s3 fault_log sql_error quote make_server);
+
+our $lib = $ENV{DM_LIB} or die 'DM_LIB is not set: run bash test/run.sh tap';
+our %rgw;
+our %faults;
+my $owner = $$;
+
+# True if nothing listens on any of the ports.
+sub ports_free
+{
+	for my $port (@_)
+	{
+		my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1) or return 0;
+		close $socket;
+	}
+	return 1;
+}
+
+# Starts Ceph RGW with its data in memory. Returns (http => URL, https => URL, port, tls_port, dir, ca); empty if it is not installed.
+sub start_rgw
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir_short();
+	return () if grep { system("command -v $_ >/dev/null 2>&1") } qw(radosgw ceph-mon ceph-osd);
+	for my $try (1 .. 5)
+	{
+		my $port = 20000 + 25 * int(rand(400));
+		next unless ports_free($port .. $port + 20);
+		%rgw = (dir => "$dir/rgw", port => $port, tls_port => $port + 3, ca => "$dir/rgw/ca.pem",
+			http => "http://127.0.0.1:$port", https => 'https://localhost:' . ($port + 3));
+		my $log = "$PostgreSQL::Test::Utils::log_path/rgw.$try.log";
+		return %rgw if system("PORT=$port STORE=memstore timeout 120 bash $lib/rgw.sh up $rgw{dir} >$log 2>&1 </dev/null") == 0;
+		system("bash $lib/rgw.sh down $rgw{dir} >/dev/null 2>&1");
+	}
+	die 'RGW did not start';
+}
+
+# Runs test/lib/s3.py against RGW; returns what it prints. Dies if it fails, unless called with a hash of environment first.
+sub s3
+{
+	my %env = ref $_[0] ? %{ shift() } : ();
+	local %ENV = (%ENV, S3_ENDPOINT => $rgw{http}, %env);
+	my ($out, $err);
+	IPC::Run::run([ 'python3', "$lib/s3.py", @_ ], '<', \'', '>', \$out, '2>', \$err) or die "s3.py @_: $err";
+	return $out;
+}
+
+# Starts the fault server. Returns (http => URL, pid).
+sub start_faults
+{
+	my $file = PostgreSQL::Test::Utils::tempdir_short() . '/port';
+	my $pid = fork();
+	if (!$pid)
+	{
+		open STDIN, '<', '/dev/null';
+		open STDOUT, '>', "$PostgreSQL::Test::Utils::log_path/faults.log";
+		open STDERR, '>&', \*STDOUT;
+		exec 'python3', "$lib/fault_server.py", $file;
+		POSIX::_exit(1);
+	}
+	for (1 .. 300)
+	{
+		last if -s $file;
+		select undef, undef, undef, 0.1;
+	}
+	%faults = (pid => $pid, http => 'http://127.0.0.1:' . PostgreSQL::Test::Utils::slurp_file($file));
+	return %faults;
+}
+
+# The fault server's log: [seconds, method, path, range] of the requests whose path matches.
+sub fault_log
+{
+	my ($pattern) = @_;
+	my $answer = HTTP::Tiny->new->get("$faults{http}/log");
+	die 'no log' unless $answer->{success};
+	return grep { $_->[2] =~ $pattern } map { [ split / /, $_, 4 ] } split /\n/, $answer->{content};
+}
+
+# Quotes an SQL literal.
+sub quote
+{
+	my ($text) = @_;
+	$text =~ s/'/''/g;
+	return "'$text'";
+}
+
+# Makes (or makes anew) a server of datamill_s3 with a mapping for everybody; options are hashes.
+sub make_server
+{
+	my ($node, $name, $server, $mapping) = @_;
+	my $list = sub { my %o = @_; join ', ', map { "$_ " . quote($o{$_}) } sort keys %o };
+	$node->safe_psql('postgres', "SET client_min_messages = error; DROP SERVER IF EXISTS $name CASCADE;"
+		  . "CREATE SERVER $name FOREIGN DATA WRAPPER datamill_s3 OPTIONS (" . $list->(%$server) . ');'
+		  . ($mapping ? "CREATE USER MAPPING FOR PUBLIC SERVER $name OPTIONS (" . $list->(%$mapping) . ');' : ''));
+	return;
+}
+
+# Runs SQL that must fail; returns its error with SQLSTATE, detail and hint.
+sub sql_error
+{
+	my ($node, $sql) = @_;
+	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+	return $status == 0 && $err !~ /ERROR/ ? "no error: $out" : $err;
+}
+
+END
+{
+	if ($$ == $owner)
+	{
+		my $status = $?;
+		kill 'KILL', $faults{pid} if $faults{pid};
+		waitpid $faults{pid}, 0 if $faults{pid};
+		system("bash $lib/rgw.sh down $rgw{dir} >/dev/null 2>&1") if $rgw{dir};
+		$? = $status;
+	}
+}
+
+1;
