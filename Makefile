@@ -23,7 +23,7 @@ override CFLAGS += -MMD -MP
 -include $(OBJS:.o=.d)
 EXTRA_CLEAN = $(OBJS:.o=.d) compile_commands.json
 
-.PHONY: help quickstart test bench unit lint format
+.PHONY: help quickstart test bench fuzz unit lint format
 
 help:
 	@echo 'make                        build'
@@ -31,6 +31,7 @@ help:
 	@echo 'make quickstart             test/quickstart.sh: see it work in a private Postgres'
 	@echo 'make test                   test/run.sh: every test, in a private Postgres'
 	@echo 'make unit | lint            the parts of it that need no server'
+	@echo 'make fuzz                   test/fuzz/run.sh: the codecs on made-up bytes, with sanitizers'
 	@echo 'make bench                  test/bench/run.sh: the yardsticks; ROWS=1000000'
 	@echo 'make format                 clang-format over src/'
 	@echo 'make compile_commands.json  for clangd and clang-tidy'
@@ -46,6 +47,9 @@ unit:
 
 lint:
 	bash test/run.sh lint
+
+fuzz:
+	bash test/fuzz/run.sh
 
 bench:
 	bash test/bench/run.sh
