@@ -117,7 +117,7 @@ static void
 value_error(const DmOption *option, const char *value, int sqlstate, const char *must)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+			(errcode(sqlstate),
 			 option->secret ? errmsg("invalid value for option \"%s\"", option->name)
 							: errmsg("invalid value for option \"%s\": \"%s\"", option->name, value),
 			 errhint("%s", must)));

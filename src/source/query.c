@@ -4,20 +4,16 @@
  * Both run as SELECT s.column::type, ... FROM (query) AS s through SPI, as the current user and read-only, so rights
  * and row security hold as in any query. Rows stream from the executor to the caller; nothing is kept.
  *
- * Values go to the wanted types as in an assignment: a cast in the query changes the type, and a length or precision is
- * applied to the result as INSERT applies it, where too long is an error (an explicit cast would cut in silence).
+ * Values go to the wanted types as in an assignment (assign.h).
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
-#include "fmgr.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
-#include "parser/parse_coerce.h"
 #include "parser/parser.h"
 #include "parser/scansup.h"
 #include "tcop/dest.h"
@@ -28,6 +24,7 @@
 #include "utils/varlena.h"
 
 #include "receipt/receipt.h"
+#include "source/assign.h"
 #include "source/kind.h"
 
 typedef struct QueryState
@@ -38,7 +35,7 @@ typedef struct QueryState
 	char *run_query;   /* its wanted columns in their types, in order; set by bind */
 	int ncolumns;	   /* of run_query */
 	int *targets;	   /* index in wanted of each */
-	FmgrInfo *lengths; /* function that applies a length or precision; fn_oid invalid where there is none */
+	DmAssign *assigns; /* of each */
 } QueryState;
 
 /* Gets rows from the executor. */
@@ -67,8 +64,7 @@ parse_error_context(void *arg)
 		internalerrposition(position);
 		internalerrquery(text);
 	}
-	errhint(
-		"A source is a relation's name, one SELECT, VALUES or TABLE query, or a URL that starts with s3://.");
+	errhint("A source is a relation's name, one SELECT, VALUES or TABLE query, or a URL that starts with s3://.");
 }
 
 /* Parses text to raw statements; errors get a position in text and a hint. */
@@ -100,10 +96,10 @@ read_query(const char *text)
 	List *statements = parse_text(text);
 	RawStmt *raw = statements ? linitial_node(RawStmt, statements) : NULL;
 
-	if (list_length(statements) != 1 || !IsA(raw->stmt, SelectStmt) ||
-		is_select_into((SelectStmt *) raw->stmt))
+	if (list_length(statements) != 1 || !IsA(raw->stmt, SelectStmt) || is_select_into((SelectStmt *) raw->stmt))
 		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR), errmsg("source must be one SELECT, VALUES or TABLE query"),
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("source must be one SELECT, VALUES or TABLE query"),
 				 errhint("A source is a relation's name, one query that changes nothing, or a URL that "
 						 "starts with s3://.")));
 	if (raw->stmt_len > 0)
@@ -119,8 +115,9 @@ check_relation_kind(Oid relation, const char *name)
 
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE && kind != RELKIND_VIEW &&
 		kind != RELKIND_MATVIEW && kind != RELKIND_FOREIGN_TABLE)
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						errmsg("source \"%s\" is not a table, view or foreign table", name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("source \"%s\" is not a table, view or foreign table", name)));
 }
 
 /* Returns the relation of a name's parts as a quoted, qualified name. Raises 42P01 when there is none. */
@@ -138,11 +135,11 @@ find_relation(List *parts, const char *text)
 	relation = RangeVarGetRelid(range_var, NoLock, true);
 	if (!OidIsValid(relation))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("source relation \"%s\" does not exist", text),
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("source relation \"%s\" does not exist", text),
 				 errhint("A source is a relation's name, one query, or a URL that starts with s3://.")));
 	check_relation_kind(relation, text);
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
-									  get_rel_name(relation));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
 }
 
 /* Is text a URL of a kind that is none of ours? */
@@ -161,9 +158,10 @@ classify(DmSource *source, QueryState *state)
 	List *parts;
 
 	if (is_foreign_url(source->text))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("source \"%s\" is not the URL of objects", source->text),
-						errhint("Such a URL starts with s3://.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source \"%s\" is not the URL of objects", source->text),
+				 errhint("Such a URL starts with s3://.")));
 	if (SplitIdentifierString(pstrdup(source->text), '.', &parts) && list_length(parts) >= 1 &&
 		list_length(parts) <= 3)
 	{
@@ -201,48 +199,6 @@ describe(const char *query)
 	return desc;
 }
 
-/* Appends one wanted column to the run query: its name, and a cast when the type differs. Raises 42804. */
-static void
-append_column(StringInfo sql, Form_pg_attribute offered, Form_pg_attribute wanted)
-{
-	const char *name = NameStr(wanted->attname);
-
-	if (!can_coerce_type(1, &offered->atttypid, &wanted->atttypid, COERCION_ASSIGNMENT))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" is of type %s but the source gives %s", name,
-						format_type_with_typemod(wanted->atttypid, wanted->atttypmod),
-						format_type_with_typemod(offered->atttypid, offered->atttypmod)),
-				 errhint("Cast it in a query as source: SELECT ..., %s::%s FROM ...", quote_identifier(name),
-						 format_type_with_typemod(wanted->atttypid, wanted->atttypmod))));
-	appendStringInfo(sql, "%ss.%s", sql->len > 7 ? ", " : "", quote_identifier(name));
-	if (offered->atttypid != wanted->atttypid)
-		appendStringInfo(sql, "::%s",
-						 format_type_extended(wanted->atttypid, -1,
-											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-}
-
-/*
- * Looks up the function that applies wanted's length or precision (typmod) to values of its type, as an assignment does;
- * none when the offered values have it already. An array's elements have no such function: a cast in the query does it.
- */
-static void
-find_length_function(FmgrInfo *function, StringInfo sql, Form_pg_attribute offered, Form_pg_attribute wanted)
-{
-	Oid function_oid;
-	CoercionPathType path;
-
-	function->fn_oid = InvalidOid;
-	if (wanted->atttypmod < 0 ||
-		(offered->atttypid == wanted->atttypid && offered->atttypmod == wanted->atttypmod))
-		return;
-	path = find_typmod_coercion_function(wanted->atttypid, &function_oid);
-	if (path == COERCION_PATH_FUNC)
-		fmgr_info_cxt(function_oid, function, CurrentMemoryContext);
-	else if (path == COERCION_PATH_ARRAYCOERCE)
-		appendStringInfo(sql, "::%s", format_type_with_typemod(wanted->atttypid, wanted->atttypmod));
-}
-
 /* Builds the query of the wanted columns. */
 static void
 query_bind(DmSource *source)
@@ -255,17 +211,19 @@ query_bind(DmSource *source)
 	appendStringInfoString(&sql, "SELECT ");
 	state->ncolumns = 0;
 	state->targets = palloc0(wanted->natts * sizeof(int));
-	state->lengths = palloc0(wanted->natts * sizeof(FmgrInfo));
+	state->assigns = palloc0(wanted->natts * sizeof(DmAssign));
 	for (int i = 0; i < wanted->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(wanted, i);
 		Form_pg_attribute offered;
+		const char *cast;
 
 		if (!dm_source_is_wanted(attribute))
 			continue;
 		offered = dm_source_attribute(source->offered, NameStr(attribute->attname));
-		append_column(&sql, offered, attribute);
-		find_length_function(&state->lengths[state->ncolumns], &sql, offered, attribute);
+		cast = dm_assign_init(&state->assigns[state->ncolumns], offered, attribute);
+		appendStringInfo(
+			&sql, "%ss.%s%s", state->ncolumns > 0 ? ", " : "", quote_identifier(NameStr(attribute->attname)), cast);
 		state->targets[state->ncolumns++] = i;
 	}
 	/* The query may end in a comment: the line break ends that. */
@@ -287,15 +245,9 @@ receive_row(TupleTableSlot *row, DestReceiver *self)
 	for (int i = 0; i < state->ncolumns; i++)
 	{
 		int target = state->targets[i];
-		FmgrInfo *length = &state->lengths[i];
 
-		slot->tts_values[target] = row->tts_values[i];
 		slot->tts_isnull[target] = row->tts_isnull[i];
-		if (OidIsValid(length->fn_oid) && !row->tts_isnull[i])
-			slot->tts_values[target] =
-				FunctionCall3(length, row->tts_values[i],
-							  Int32GetDatum(TupleDescAttr(receiver->source->wanted, target)->atttypmod),
-							  BoolGetDatum(false));
+		slot->tts_values[target] = dm_assign_apply(&state->assigns[i], row->tts_values[i], row->tts_isnull[i]);
 	}
 	ExecStoreVirtualTuple(slot);
 	receiver->rows++;
@@ -334,8 +286,7 @@ receiver_make(DmSource *source, DmSourceEach each, void *arg)
 	receiver->arg = arg;
 	receiver->slot = MakeSingleTupleTableSlot(source->wanted, &TTSOpsVirtual);
 	memset(receiver->slot->tts_isnull, true, source->wanted->natts * sizeof(bool));
-	receiver->row =
-		AllocSetContextCreate(CurrentMemoryContext, "datamill source row", ALLOCSET_DEFAULT_SIZES);
+	receiver->row = AllocSetContextCreate(CurrentMemoryContext, "datamill source row", ALLOCSET_DEFAULT_SIZES);
 	return receiver;
 }
 
