@@ -576,6 +576,25 @@ csv_special(CsvReader *csv, char *at)
 	return true;
 }
 
+/* Whether text is ASCII without NUL, which is the same in every encoding. */
+static bool
+is_ascii(const char *text, int len)
+{
+	const uint64 high = UINT64CONST(0x8080808080808080);
+	uint64 bad = 0;
+
+	for (; len >= 8; text += 8, len -= 8)
+	{
+		uint64 word;
+
+		memcpy(&word, text, 8);
+		bad |= (word | (word - UINT64CONST(0x0101010101010101))) & high;
+	}
+	for (; len > 0; text++, len--)
+		bad |= (*text & 0x80) | (*text == '\0');
+	return bad == 0;
+}
+
 /*
  * Checks the encoding of a field and, if it is not the database's, replaces the field by its conversion, palloc'd in
  * the current memory context. Needed for fields of records with has_high only. Raises 22021 for invalid bytes.
@@ -583,8 +602,11 @@ csv_special(CsvReader *csv, char *at)
 void
 dm_csv_field_recode(DmCsvReader *reader, DmCsvField *field)
 {
-	char *text = pg_any_to_server(field->data, field->len, ((CsvReader *) reader)->options.encoding);
+	char *text;
 
+	if (is_ascii(field->data, field->len))
+		return;
+	text = pg_any_to_server(field->data, field->len, ((CsvReader *) reader)->options.encoding);
 	if (text != field->data)
 	{
 		field->data = text;
