@@ -174,6 +174,10 @@ dm_matcher_finish(DmMatcher *matcher)
 			unmatched_close(matcher);
 		}
 		ExecDropSingleTupleTableSlot(slot);
+		ereport(DEBUG1,
+				(errmsg_internal("datamill: keys of \"%s\" were matched in %d partitions",
+								 RelationGetRelationName(matcher->spec.current),
+								 dm_keytable_partitions(matcher->keys))));
 		inserts_write(matcher);
 		dm_writer_close(matcher->history_writer);
 	}

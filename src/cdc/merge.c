@@ -182,7 +182,8 @@ settings_check(const Merge *merge)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"untracked\" is not that of dataset %s", dataset->name),
-				 errdetail("Its untracked columns are: %s.", dm_names_join(dataset->untracked)),
+				 errdetail("Its untracked columns: %s.",
+						   dataset->untracked ? dm_names_join(dataset->untracked) : "none"),
 				 errhint("It is fixed by the first merge; leave it out after that.")));
 	if (OidIsValid(merge->options->effective_type) && merge->options->effective_type != dataset->effective_type)
 		ereport(ERROR,
@@ -297,7 +298,9 @@ rows_merge(Merge *merge, DmSource *source)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA),
 				 errmsg("the source has no rows"),
-				 errdetail("In mode full that would close the versions of all keys of %s.", merge->dataset.name),
+				 merge->is_new ? 0
+							   : errdetail("In mode full that would close the versions of all keys of %s.",
+										   merge->dataset.name),
 				 errhint("If it is meant: options => '{\"allow_empty\": true}'.")));
 	dm_matcher_finish(matcher);
 	table_close(history, NoLock);

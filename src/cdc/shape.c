@@ -125,7 +125,8 @@ history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("the history table of dataset %s has no column \"%s\"", dataset->name, name),
 					 errhint("Add it: ALTER TABLE %s ADD COLUMN %s %s.",
-							 RelationGetRelationName(history),
+							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(history)),
+														RelationGetRelationName(history)),
 							 quote_identifier(name),
 							 format_type_be(TupleDescAttr(shape->wanted, i)->atttypid))));
 	}

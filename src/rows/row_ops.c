@@ -237,9 +237,8 @@ equal_varlena(DmColumnOps *ops, Datum a, Datum b)
 	struct varlena *left = (struct varlena *) DatumGetPointer(a);
 	struct varlena *right = (struct varlena *) DatumGetPointer(b);
 
-	if (VARATT_IS_EXTENDED(left) && !VARATT_IS_SHORT(left))
-		return DatumGetBool(FunctionCall2Coll(&ops->eq, ops->collation, a, b));
-	if (VARATT_IS_EXTENDED(right) && !VARATT_IS_SHORT(right))
+	if (VARATT_IS_EXTERNAL(left) || VARATT_IS_COMPRESSED(left) || VARATT_IS_EXTERNAL(right) ||
+		VARATT_IS_COMPRESSED(right))
 		return DatumGetBool(FunctionCall2Coll(&ops->eq, ops->collation, a, b));
 	return VARSIZE_ANY_EXHDR(left) == VARSIZE_ANY_EXHDR(right) &&
 		   memcmp(VARDATA_ANY(left), VARDATA_ANY(right), VARSIZE_ANY_EXHDR(left)) == 0;

@@ -64,6 +64,7 @@ dm_writers_end(void)
 	EState *estate = CreateExecutorState();
 
 	AfterTriggerEndQuery(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
 	ExecCloseResultRelations(estate);
 	FreeExecutorState(estate);
 }
