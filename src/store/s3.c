@@ -361,6 +361,9 @@ dm_s3_call_raise(const DmS3Call *call, const char *what)
 		dm_http_raise(call->http, what);
 	dm_s3_call_error(call, &error);
 	kind = find_error_kind(error.code, call->http->status);
+	/* Some servers forget temporary keys when they expire. */
+	if (strcmp(error.code, "InvalidAccessKeyId") == 0 && call->store->store.settings->session_token)
+		kind.hint = "The temporary credentials may have expired. Put new ones into the user mapping (ALTER USER MAPPING).";
 	initStringInfo(&detail);
 	if (error.message[0])
 		appendStringInfo(&detail, "%s%s ", error.message, error.message[strlen(error.message) - 1] == '.' ? "" : ".");

@@ -39,7 +39,7 @@ sub start_rgw
 		my $port = 20000 + 25 * int(rand(400));
 		next unless ports_free($port .. $port + 20);
 		%rgw = (dir => "$dir/rgw", port => $port, tls_port => $port + 3, ca => "$dir/rgw/ca.pem",
-			http => "http://127.0.0.1:$port", https => 'https://localhost:' . ($port + 3));
+			http => "http://127.0.0.1:$port", https => 'https://127.0.0.1:' . ($port + 3));
 		my $log = "$PostgreSQL::Test::Utils::log_path/rgw.$try.log";
 		return %rgw if system("PORT=$port STORE=memstore timeout 120 bash $lib/rgw.sh up $rgw{dir} >$log 2>&1 </dev/null") == 0;
 		system("bash $lib/rgw.sh down $rgw{dir} >/dev/null 2>&1");
@@ -67,8 +67,7 @@ sub start_faults
 		open STDIN, '<', '/dev/null';
 		open STDOUT, '>', "$PostgreSQL::Test::Utils::log_path/faults.log";
 		open STDERR, '>&', \*STDOUT;
-		exec 'python3', "$lib/fault_server.py", $file;
-		POSIX::_exit(1);
+		exec('python3', "$lib/fault_server.py", $file) or POSIX::_exit(1);
 	}
 	for (1 .. 300)
 	{

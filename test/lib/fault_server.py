@@ -21,6 +21,7 @@ Signatures are not checked. The bucket's name is the fault ("first" means per me
     long            objects: ten bytes more than asked for
     norange         objects: Range is ignored
     other           objects: another ETag, If-Match is ignored
+    400.SomeCode    all requests get that status and code
     redirect        301 with the region of the bucket
     badxml          listings are cut off; doctype: with a document type; html: of another kind; loop: the same page again and again
     huge            listings never end
@@ -31,6 +32,7 @@ import email.utils
 import hashlib
 import http.server
 import os
+import re
 import socket
 import struct
 import sys
@@ -113,6 +115,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.error(429, "TooManyRequests", Retry_After=email.utils.formatdate(time.time() + 2, usegmt=True))
         elif fault == "throttle-long":
             self.error(429, "TooManyRequests", Retry_After="3600")
+        elif re.fullmatch(r"\d{3}\.\w+", fault):
+            self.error(int(fault[:3]), fault[4:])
         elif fault == "redirect":
             self.error(301, "PermanentRedirect", x_amz_bucket_region="eu-central-1")
         else:

@@ -21,7 +21,7 @@ make_server($node, 'f', \%options, \%keys);
 sub table
 {
 	my ($bucket, $key) = @_;
-	(my $name = "$bucket $key") =~ s/\W/_/g;
+	(my $name = "t $bucket $key") =~ s/\W/_/g;
 	$node->safe_psql('postgres', "DROP FOREIGN TABLE IF EXISTS $name; CREATE FOREIGN TABLE $name (id bigint, v bigint) SERVER f "
 		  . "OPTIONS (url 's3://$bucket/$key', format 'csv', header 'true')");
 	return $name;
@@ -69,6 +69,12 @@ like(sql_error($node, 'SELECT * FROM ' . table('norange', 'big.csv')), qr/08P01:
 like(sql_error($node, 'SELECT * FROM ' . table('other', 'small.csv')), qr/DM001: object "s3:\/\/other\/small.csv" was replaced/, 'another ETag');
 like(sql_error($node, 'SELECT * FROM ' . table('redirect', 'small.csv')), qr/HV024: .*PermanentRedirect.*region eu-central-1.*Set region/s,
 	'redirects are not followed');
+my %codes = ('400.ExpiredToken' => '42501: .*new temporary credentials', '403.InvalidToken' => '42501: .*session_token', '403.RequestTimeTooSkewed' => '42501: .*clock',
+	'400.AuthorizationHeaderMalformed' => 'HV024: .*Set region', '403.AllAccessDisabled' => '42501: ', '400.RequestTimeout' => 'HV000: .*attempts 5', '418.Teapot' => 'HV000: .*attempts 1');
+for my $code (sort keys %codes)
+{
+	like(sql_error($node, 'SELECT * FROM ' . table($code, 'small.csv')), qr/$codes{$code}/s, "error $code");
+}
 for my $bucket (qw(badxml doctype html))
 {
 	like(sql_error($node, 'SELECT * FROM ' . table($bucket, 'small.csv')), qr/08P01: .*the answer is no list of objects/, "listing: $bucket");
