@@ -29,26 +29,28 @@
 #include "fdw/s3_options.h"
 #include "source/source.h"
 
-/* What text is likely to grow to when it is decompressed. */
-#define DM_COMPRESSION_RATIO 4
-/* Bytes of a value of a type that has no width of its own, as text in an object; Postgres guesses 32 in a row. */
+/* Bytes of a value of a type not listed below, as text in an object; a short varchar(n) has less. */
 #define DM_TEXT_WIDTH 16
 
-/* Does the URL name compressed objects, by their names' ending? A guess for the estimate only. */
-static bool
-looks_compressed(const char *url)
+/* Returns the bytes that a value of a column is likely to take in an object, as text. */
+static int
+estimate_text_width(Form_pg_attribute attribute)
 {
-	static const char *const endings[] = {".gz", ".gzip", ".zst"};
-	Size len = strlen(url);
-
-	for (int i = 0; i < lengthof(endings); i++)
+	switch (attribute->atttypid)
 	{
-		Size ending_len = strlen(endings[i]);
-
-		if (len > ending_len && strcmp(url + len - ending_len, endings[i]) == 0)
-			return true;
+		case BOOLOID: return 4;
+		case INT2OID: return 3;
+		case INT4OID: return 5;
+		case INT8OID: return 8;
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID: return 8;
+		case DATEOID: return 10;
+		case TIMESTAMPOID: return 19;
+		case TIMESTAMPTZOID: return 22;
+		case UUIDOID: return 36;
+		default: return Min(DM_TEXT_WIDTH, get_typavgwidth(attribute->atttypid, attribute->atttypmod));
 	}
-	return false;
 }
 
 /* Returns the bytes that a row is likely to take in an object: each value as text, and what separates it. */
@@ -62,16 +64,9 @@ estimate_row_bytes(Oid table)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		int32 width;
 
-		if (attribute->attisdropped)
-			continue;
-		width = get_attavgwidth(table, attribute->attnum);
-		if (width <= 0)
-			width = attribute->attlen > 0
-						? attribute->attlen
-						: Min(DM_TEXT_WIDTH, get_typavgwidth(attribute->atttypid, attribute->atttypmod));
-		bytes += width + 1;
+		if (!attribute->attisdropped)
+			bytes += estimate_text_width(attribute) + 1;
 	}
 	table_close(relation, NoLock);
 	return Max(bytes, 1);
@@ -106,17 +101,18 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	DmS3Plan *plan = palloc0(sizeof(DmS3Plan));
 	Oid user = dm_plan_user(root, rel);
 	DmObjScanSpec spec;
-	double bytes;
+	DmObjMeasure measure;
 
 	if (!OidIsValid(user))
 		user = GetUserId();
 	dm_s3_table_spec(&spec, table, user);
 	dm_source_check_usage(spec.server, user);
-	dm_objscan_measure(spec.server, user, spec.url, &plan->objects, &plan->bytes);
+	dm_objscan_measure(spec.server, user, spec.url, &measure);
+	plan->objects = measure.objects;
+	plan->bytes = measure.bytes;
 	collect_needed(rel, plan);
-	bytes = (double) plan->bytes * (looks_compressed(spec.url) ? DM_COMPRESSION_RATIO : 1);
-	rel->tuples = clamp_row_est(bytes / estimate_row_bytes(table));
-	rel->pages = (BlockNumber) Min(bytes / BLCKSZ + 1, (double) MaxBlockNumber);
+	rel->tuples = clamp_row_est((double) measure.plain_bytes / estimate_row_bytes(table));
+	rel->pages = (BlockNumber) Min(measure.plain_bytes / BLCKSZ + 1, (int64) MaxBlockNumber);
 	rel->rows =
 		clamp_row_est(rel->tuples * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, NULL));
 	rel->fdw_private = plan;
@@ -130,8 +126,8 @@ get_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	Cost per_row = cpu_tuple_cost * 10 + rel->baserestrictcost.per_tuple;
 	Cost total = startup + seq_page_cost * rel->pages + per_row * rel->tuples;
 
-	add_path(rel, (Path *) dm_foreignscan_path(root, rel, rel->rows, startup, total, NIL, rel->lateral_relids,
-											   NIL));
+	add_path(rel,
+			 (Path *) dm_foreignscan_path(root, rel, rel->rows, startup, total, NIL, rel->lateral_relids, NIL));
 }
 
 /* Makes the plan of the path: all conditions are the executor's. */
@@ -139,8 +135,14 @@ static ForeignScan *
 get_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *tlist, List *clauses,
 		 Plan *outer_plan)
 {
-	return make_foreignscan(tlist, extract_actual_clauses(clauses, false), rel->relid, NIL,
-							dm_s3_plan_pack(rel->fdw_private), NIL, NIL, outer_plan);
+	return make_foreignscan(tlist,
+							extract_actual_clauses(clauses, false),
+							rel->relid,
+							NIL,
+							dm_s3_plan_pack(rel->fdw_private),
+							NIL,
+							NIL,
+							outer_plan);
 }
 
 /* Sets the planner's callbacks. */
@@ -168,8 +170,7 @@ dm_s3_plan_pack(const DmS3Plan *plan)
 
 	while ((member = bms_next_member(plan->needed, member)) >= 0)
 		needed = lappend_int(needed, member);
-	return list_make4(make_int8(plan->objects), make_int8(plan->bytes), makeBoolean(plan->all_needed),
-					  needed);
+	return list_make4(make_int8(plan->objects), make_int8(plan->bytes), makeBoolean(plan->all_needed), needed);
 }
 
 /* Reads such a list back, in the current memory context. */

@@ -57,7 +57,14 @@ extern int dm_objscan_attribute(const DmObjScan *scan);
 extern const DmObjScanStats *dm_objscan_stats(const DmObjScan *scan);
 extern const DmStoreStats *dm_objscan_store_stats(const DmObjScan *scan);
 
-/* Sum of sizes and number of the objects that match url, for the planner. */
-extern void dm_objscan_measure(Oid server, Oid user, const char *url, int64 *objects, int64 *bytes);
+/* What the planner knows of the objects that match a URL. */
+typedef struct DmObjMeasure
+{
+	int64 objects;
+	int64 bytes;	   /* as stored */
+	int64 plain_bytes; /* a guess of their size when decompressed */
+} DmObjMeasure;
+
+extern void dm_objscan_measure(Oid server, Oid user, const char *url, DmObjMeasure *measure);
 
 #endif

@@ -10,6 +10,8 @@
 
 /* Keys that the planner looks at before it goes on with what it has seen. */
 #define DM_MEASURE_MAX_LISTED 100000
+/* What text is likely to grow to when it is decompressed. */
+#define DM_COMPRESSION_RATIO 4
 
 typedef struct ListState
 {
@@ -18,7 +20,15 @@ typedef struct ListState
 	int64 max_listed;	 /* stop after so many keys; 0: never */
 	List *objects;
 	DmObjScanStats *stats;
+	int64 plain_bytes; /* likely sum of the sizes when decompressed */
 } ListState;
+
+/* Does a key look compressed, by its ending? Its first bytes decide; this is a guess for estimates. */
+static bool
+looks_compressed(const char *key, Size len)
+{
+	return (len > 3 && strcmp(key + len - 3, ".gz") == 0) || (len > 4 && strcmp(key + len - 4, ".zst") == 0);
+}
 
 /* Counts an object, and keeps it if that is asked for. Folder markers (empty, named dir/) are no objects to read. */
 static bool
@@ -34,6 +44,7 @@ list_each(const DmObject *object, void *arg)
 	{
 		state->stats->objects_matched++;
 		state->stats->bytes_matched += object->size;
+		state->plain_bytes += object->size * (looks_compressed(object->key, len) ? DM_COMPRESSION_RATIO : 1);
 		if (state->keep)
 			state->objects = lappend(state->objects, dm_object_copy(object));
 	}
@@ -62,9 +73,9 @@ dm_objlist_make(DmStore *store, const char *url, DmObjScanStats *stats)
 	return state.objects;
 }
 
-/* Sum of sizes and number of the objects that match url; an estimate from the first keys if there are very many. */
+/* Number and sizes of the objects that match url; an estimate from the first keys if there are very many. */
 void
-dm_objscan_measure(Oid server, Oid user, const char *url, int64 *objects, int64 *bytes)
+dm_objscan_measure(Oid server, Oid user, const char *url, DmObjMeasure *measure)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "datamill object listing", ALLOCSET_DEFAULT_SIZES);
@@ -75,6 +86,7 @@ dm_objscan_measure(Oid server, Oid user, const char *url, int64 *objects, int64 
 	list_url(dm_store_open(server, user), url, &state);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
-	*objects = stats.objects_matched;
-	*bytes = stats.bytes_matched;
+	measure->objects = stats.objects_matched;
+	measure->bytes = stats.bytes_matched;
+	measure->plain_bytes = state.plain_bytes;
 }
