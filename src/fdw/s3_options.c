@@ -73,6 +73,8 @@ static const DmOption s3_table[] = {
 	{"session_token", DM_OPTION_STRING, MAPPING, .secret = true, .help = "token of temporary credentials"},
 	{"url", DM_OPTION_STRING, TABLE, .help = "s3://bucket/key; the key may have wildcards"},
 	{"name", DM_OPTION_STRING, COLUMN, .help = "the column's name in the header (default: its own)"},
+	{"force_null", DM_OPTION_BOOL, COLUMN, .help = "the null text is NULL in quotes, too"},
+	{"force_not_null", DM_OPTION_BOOL, COLUMN, .help = "the null text is a value like any other"},
 };
 
 static const DmOptionSet s3_options = {s3_table, lengthof(s3_table), &dm_format_options};
@@ -224,44 +226,42 @@ dm_s3_options_check(List *options, Oid catalog)
 		check_table(options);
 }
 
-/*
- * Returns the header name of each attribute of a table, NULL where it is the attribute's own, in the current context;
- * NULL when no column says otherwise.
- */
-static char **
-field_names(Oid table)
+/* Stores the options of one column in a spec, whose field_names has room for natts. Strings are in the current context. */
+static void
+column_spec(DmObjScanSpec *spec, Oid table, AttrNumber attnum, int natts)
 {
-	Relation relation = table_open(table, NoLock);
-	int natts = RelationGetNumberOfAttributes(relation);
-	char **names = NULL;
+	List *options = GetForeignColumnOptions(table, attnum);
+	const char *name = dm_option_get(options, "name");
+	const char *force_null = dm_option_get(options, "force_null");
+	const char *force_not_null = dm_option_get(options, "force_not_null");
 
-	for (AttrNumber attnum = 1; attnum <= natts; attnum++)
-	{
-		const char *name = dm_option_get(GetForeignColumnOptions(table, attnum), "name");
-
-		if (!name)
-			continue;
-		if (!names)
-			names = palloc0(natts * sizeof(char *));
-		names[attnum - 1] = pstrdup(name);
-	}
-	table_close(relation, NoLock);
-	return names;
+	if (name && !spec->field_names)
+		spec->field_names = palloc0(natts * sizeof(char *));
+	if (name)
+		spec->field_names[attnum - 1] = pstrdup(name);
+	if (force_null && dm_option_bool("force_null", force_null))
+		spec->force_null = bms_add_member(spec->force_null, attnum);
+	if (force_not_null && dm_option_bool("force_not_null", force_not_null))
+		spec->force_not_null = bms_add_member(spec->force_not_null, attnum);
 }
 
 /*
- * Fills in a foreign table's server, url, format and field names, to be read as user. The caller holds a lock on the
+ * Fills in a foreign table's server, url, format and what its columns say, to be read as user. The caller holds a lock on the
  * table, and sets desc and what is needed.
  */
 void
 dm_s3_table_spec(DmObjScanSpec *spec, Oid table, Oid user)
 {
 	ForeignTable *foreign_table = GetForeignTable(table);
+	Relation relation = table_open(table, NoLock);
+	int natts = RelationGetNumberOfAttributes(relation);
 
+	table_close(relation, NoLock);
 	memset(spec, 0, sizeof(*spec));
 	spec->server = foreign_table->serverid;
 	spec->user = user;
 	spec->url = dm_option_get(foreign_table->options, "url");
-	spec->field_names = field_names(table);
+	for (AttrNumber attnum = 1; attnum <= natts; attnum++)
+		column_spec(spec, table, attnum, natts);
 	dm_format_read(spec, foreign_table->options);
 }

@@ -93,7 +93,7 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 	scan->object_context = AllocSetContextCreate(context, "datamill object", ALLOCSET_SMALL_SIZES);
 	scan->row_context = AllocSetContextCreate(context, "datamill row", ALLOCSET_DEFAULT_SIZES);
 	scan->null_len = (int) strlen(spec->csv.null);
-	scan->map = dm_objmap_make(spec);
+	scan->map = dm_objmap_make(&scan->spec);
 	scan->store = dm_store_open(spec->server, spec->user);
 	scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
 	check_not_empty(scan);
@@ -257,11 +257,11 @@ scan_next_record(DmObjScan *scan)
 	return true;
 }
 
-/* Whether a field is the null string, and not in quotes. */
+/* Whether a field is NULL: the null text, and not in quotes, unless its column says otherwise. */
 static inline bool
-is_null(const DmObjScan *scan, const DmCsvField *field)
+is_null(const DmObjScan *scan, const DmObjTarget *target, const DmCsvField *field)
 {
-	return !field->quoted && field->len == scan->null_len &&
+	return field->len == scan->null_len && (!field->quoted || target->force_null) && !target->force_not_null &&
 		   memcmp(field->data, scan->spec.csv.null, field->len) == 0;
 }
 
@@ -303,7 +303,7 @@ scan_fill(DmObjScan *scan, TupleTableSlot *slot)
 			dm_csv_field_recode(csv, field);
 		}
 		scan->field = field;
-		if (likely(!is_null(scan, field)))
+		if (likely(!is_null(scan, target, field)))
 		{
 			values[target->attribute] = converter->convert(converter, field->data, field->len);
 			isnull[target->attribute] = false;

@@ -31,6 +31,8 @@ typedef struct DmObjScanSpec
 	char **field_names;	  /* header name of each attribute, or NULL for the attribute's own name */
 	Bitmapset *needed;	  /* attnums (from 1) to convert; the others are left NULL. NULL with all_needed false: none */
 	bool all_needed;
+	Bitmapset *force_null;	   /* attnums whose null text is NULL in quotes, too */
+	Bitmapset *force_not_null; /* attnums whose null text is a value like any other */
 } DmObjScanSpec;
 
 typedef struct DmObjScanStats

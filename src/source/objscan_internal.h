@@ -23,6 +23,8 @@ typedef struct DmObjTarget
 {
 	int attribute; /* index in the row, from 0 */
 	int field;	   /* index in the record, from 0 */
+	bool force_null;	 /* the null text is NULL in quotes, too */
+	bool force_not_null; /* the null text is a value like any other */
 	DmConverter *converter;
 } DmObjTarget;
 
@@ -40,6 +42,7 @@ typedef struct DmObjMap
 	int ntargets;
 	int *specials; /* needed attributes that have no field, by index */
 	int nspecials;
+	const DmObjScanSpec *spec;
 	int *attributes; /* attribute index of each field of the current object */
 } DmObjMap;
 

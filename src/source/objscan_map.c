@@ -77,13 +77,17 @@ map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
 	}
 }
 
-/* Makes the map of a scan in the current memory context. It fits no object before one of the two calls below. */
+/*
+ * Makes the map of a scan in the current memory context; spec must outlive it. It fits no object before one of the two calls
+ * below.
+ */
 DmObjMap *
 dm_objmap_make(const DmObjScanSpec *spec)
 {
 	DmObjMap *map = palloc0(sizeof(DmObjMap));
 	int natts = spec->desc->natts;
 
+	map->spec = spec;
 	map->desc = spec->desc;
 	map->names = palloc0((natts + 1) * sizeof(char *));
 	map->kinds = palloc0((natts + 1) * sizeof(DmObjColumn));
@@ -110,6 +114,8 @@ set_targets(DmObjMap *map)
 			continue;
 		map->targets[count].attribute = attribute;
 		map->targets[count].field = field;
+		map->targets[count].force_null = bms_is_member(attribute + 1, map->spec->force_null);
+		map->targets[count].force_not_null = bms_is_member(attribute + 1, map->spec->force_not_null);
 		map->targets[count++].converter = &map->converters[attribute];
 	}
 	Assert(count == map->ntargets);

@@ -89,6 +89,12 @@ ALTER FOREIGN TABLE people ALTER id OPTIONS (ADD name 'ID'), ALTER note OPTIONS 
 SELECT id, name, note, _row FROM read('s3://objscan/bad/case.csv');
 ALTER FOREIGN TABLE people ALTER id OPTIONS (DROP name), ALTER note OPTIONS (DROP name);
 
+-- The null text, in quotes and out of them.
+CREATE FOREIGN TABLE nulls (a text, b text OPTIONS (force_null 'true'), c text OPTIONS (force_not_null 'true'))
+  SERVER objscan_lake OPTIONS (url 's3://objscan/null/*.csv', null 'N');
+SELECT *, a IS NULL AS an, b IS NULL AS bn, c IS NULL AS cn FROM nulls;
+ALTER FOREIGN TABLE nulls ALTER a OPTIONS (ADD force_null 'maybe');
+
 -- A dropped column, a special column of another type, and options that cannot be.
 ALTER FOREIGN TABLE people DROP COLUMN note;
 SELECT id, name FROM read('s3://objscan/bad/missing.csv');

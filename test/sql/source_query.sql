@@ -134,7 +134,7 @@ CREATE FOREIGN TABLE objects (id int, v int) SERVER src_lake OPTIONS (url 's3://
 BEGIN;
 SELECT read('objects', 'id', 'src.d2');
 SELECT i->>'uri' AS uri, i->>'rows' AS rows, i->>'sha256' IS NOT NULL AS has_digest
-  FROM datamill.receipts, jsonb_array_elements(inputs) i WHERE inputs::text LIKE '%s3://%' ORDER BY 1;
+  FROM datamill.receipts, jsonb_array_elements(inputs) i WHERE inputs::text LIKE '%s3://source/spread%' ORDER BY 1;
 ROLLBACK;
 
 SET client_min_messages = warning;
