@@ -24,17 +24,19 @@ stop_all() {
 # Stops the S3 server, if there is one.
 s3_stop() {
   local dir=$DM_PRIVATE/$DM_NAME-s3
-  [ ! -f "$dir/rgw.sh" ] || as_server bash "$dir/rgw.sh" down "$dir/d"
+  [ ! -f "$dir/rgw.sh" ] || as_server bash "$dir/rgw.sh" down "$dir/files/d"
 }
 
 # Starts the S3 server with an empty bucket "retail" and sets DM_S3 to its endpoint.
 s3_start() {
   local port dir=$DM_PRIVATE/$DM_NAME-s3 log=$DM_PRIVATE/$DM_NAME-s3.log
   s3_stop
-  server_folder "$dir" 755
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  server_folder "$dir/files"
   cp "$DM_REPO/test/lib/rgw.sh" "$dir/"
   port=$(free_port_range 21) || die "no free range of ports for the S3 server"
-  as_server PORT="$port" STORE=memstore timeout 180 bash "$dir/rgw.sh" up "$dir/d" >"$log" 2>&1 ||
+  as_server PORT="$port" STORE=memstore timeout 180 bash "$dir/rgw.sh" up "$dir/files/d" >"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; die "the S3 server did not start"; }
   DM_S3=http://127.0.0.1:$port
   S3_ENDPOINT=$DM_S3 python3 "$DM_REPO/test/lib/s3.py" mb retail || die "the S3 server at $DM_S3 did not make the bucket"
@@ -81,7 +83,7 @@ if [ $s3 = yes ]; then
 else
   s3_stop
   server_folder "$DM_CLUSTER/buckets"
-  server_folder "$DM_CLUSTER/buckets/retail"
+  as_server mkdir "$DM_CLUSTER/buckets/retail"
   endpoint="endpoint 'file://$DM_CLUSTER/buckets'"
 fi
 

@@ -184,15 +184,16 @@ run_tap() {
     n=$(name_of "$f") dir=$DM_PRIVATE/tap/$n log=$DM_PRIVATE/tap/$n.log
     step "tap $n"
     [ -n "${test_cluster_made:-}" ] || test_copy
-    mkdir -p "$DM_PRIVATE/tap"
-    server_folder "$dir" 700
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    server_folder "$dir/work"
     copy_for_server "$DM_REPO/test/data/buckets" "$dir/buckets"
     server_folder "$dir/tmp"
-    as_server "${tap_env[@]}" TESTDIR="$dir" DM_BUCKETS="$dir/buckets" DM_TMP="$dir/tmp" timeout -k 10 "${DM_TAP_TIMEOUT:-600}" \
+    as_server "${tap_env[@]}" TESTDIR="$dir/work" DM_BUCKETS="$dir/buckets" DM_TMP="$dir/tmp" timeout -k 10 "${DM_TAP_TIMEOUT:-600}" \
       perl -I "$DM_PGXS/src/test/perl" -I "$DM_PRIVATE/test-copy/lib" "$DM_PRIVATE/test-copy/t/$n.pl" >"$log" 2>&1 </dev/null
     rc=$?
     count_tap "$log" $rc "tap $n"
-    [ $rc = 0 ] || echo "output is in $log, logs are in $dir/tmp_check/log"
+    [ $rc = 0 ] || echo "output is in $log, logs are in $dir/work/tmp_check/log"
   done
 }
 

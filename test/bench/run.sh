@@ -57,7 +57,8 @@ setup() {
   if [ "$(cat "$DM_PRIVATE/bench-rows" 2>/dev/null)" != "$ROWS" ]; then
     step "data: $ROWS rows a day"
     rm -f "$DM_PRIVATE/bench-rows"
-    server_folder "$DM_PRIVATE/bench-buckets" 755
+    rm -rf "$DM_PRIVATE/bench-buckets"
+    mkdir "$DM_PRIVATE/bench-buckets"
     server_folder "$bucket" 755
     psql_private -q -d bench -v ON_ERROR_STOP=1 -v rows="$ROWS" -v dir="$bucket" -f "$DM_REPO/test/bench/data.sql"
     echo "$ROWS" >"$DM_PRIVATE/bench-rows"

@@ -167,7 +167,8 @@ free_port_range() {
     exit 1' "$1"
 }
 
-# Makes an empty folder that belongs to the server's user; $2 is its mode.
+# Makes an empty folder that belongs to the server's user; $2 is its mode. Its parent must be the caller's, since root would
+# else give away whatever that user had linked there.
 server_folder() {
   rm -rf "$1"
   mkdir -p "$1"
@@ -203,7 +204,8 @@ cluster_make() {
   local line
   cluster_stop immediate
   case $DM_SOCKET in /tmp/datamill-*) rm -rf "$DM_SOCKET" ;; esac
-  server_folder "$DM_CLUSTER" 755
+  rm -rf "$DM_CLUSTER"
+  mkdir -p "$DM_CLUSTER"
   server_folder "$DM_DATA"
   server_folder "$DM_LOG"
   DM_SOCKET=$DM_CLUSTER/socket.d
@@ -241,7 +243,7 @@ psql_private() {
   PGAPPNAME=datamill-test "$DM_BIN/psql" -X -P pager=off -h "$DM_SOCKET" -p "$DM_PORT" -U postgres "$@"
 }
 
-# Copies the folder $1 to $2, to belong to the server's user.
+# Copies the folder $1 to $2, to belong to the server's user. The parent of $2 must be the caller's.
 copy_for_server() {
   rm -rf "$2"
   mkdir -p "$2"
