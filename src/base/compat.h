@@ -111,6 +111,13 @@ dm_estate_set_relation(EState *estate, RangeTblEntry *rte, const Bitmapset *upda
 #define dm_parse_type(text, type, typmod) parseTypeString(text, type, typmod, false)
 #endif
 
+/* 18 keeps a compact copy of each attribute: to be called after one was changed in place. */
+#if PG_VERSION_NUM >= 180000
+#define dm_attribute_changed(desc, i) populate_compact_attribute(desc, i)
+#else
+#define dm_attribute_changed(desc, i) ((void) 0)
+#endif
+
 /* tuplesort got an int of options instead of a bool in 15; its variants moved to their own header in 16. */
 #include "utils/tuplesort.h"
 

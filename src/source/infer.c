@@ -14,6 +14,7 @@
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "base/compat.h"
@@ -68,19 +69,19 @@ static void
 check_name(const Sample *sample, const char *name, int position)
 {
 	if (name[0] == '\0')
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-			 errmsg("header field %d of \"%s\" is empty", position, sample->uri),
-			 errhint("Every column needs a name. If there is no header, set option \"header\" to false.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+				 errmsg("header field %d of \"%s\" is empty", position, sample->uri),
+				 errhint("Every column needs a name. If there is no header, set option \"header\" to false.")));
 	if (strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
 				 errmsg("header field %d of \"%s\" is too long for a column's name", position, sample->uri),
 				 errdetail("\"%s\" has %zu bytes; the limit is %d.", name, strlen(name), NAMEDATALEN - 1)));
 	if (find_column(sample, name) >= 0)
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
-						errmsg("header of \"%s\" has field \"%s\" twice", sample->uri, name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("header of \"%s\" has field \"%s\" twice", sample->uri, name)));
 }
 
 /* Returns the names of an object's fields, of its header or column1, column2, .., in the sample's context. */
@@ -143,8 +144,8 @@ add_record(Sample *sample, const DmCsvReader *csv, const int *columns, int nfiel
 	for (int i = 0; i < Min(csv->nfields, nfields); i++)
 	{
 		const DmCsvField *field = &csv->fields[i];
-		bool is_null = !field->quoted && field->len == null_len &&
-					   memcmp(field->data, sample->spec->csv.null, null_len) == 0;
+		bool is_null =
+			!field->quoted && field->len == null_len && memcmp(field->data, sample->spec->csv.null, null_len) == 0;
 
 		if (columns[i] >= 0 && !is_null)
 			dm_guess_add(&sample->columns[columns[i]].guess, field->data, field->len);
@@ -212,11 +213,18 @@ override_type(TupleDesc desc, int column, JsonbValue *value)
 	int32 typmod;
 
 	if (value->type != jbvString)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("option \"columns\" must give each column's type as a string"),
-						errhint("For example {\"columns\": {\"%s\": \"text\"}}.",
-								NameStr(TupleDescAttr(desc, column)->attname))));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"columns\" must give each column's type as a string"),
+				 errhint("For example {\"columns\": {\"%s\": \"text\"}}.",
+						 NameStr(TupleDescAttr(desc, column)->attname))));
 	dm_parse_type(pnstrdup(value->val.string.val, value->val.string.len), &type, &typmod);
+	if (get_typtype(type) == TYPTYPE_PSEUDO)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"columns\" gives column \"%s\" the pseudo-type %s",
+						NameStr(TupleDescAttr(desc, column)->attname),
+						format_type_be(type))));
 	TupleDescInitEntry(desc, column + 1, NameStr(TupleDescAttr(desc, column)->attname), type, typmod, 0);
 }
 
@@ -239,9 +247,10 @@ override_types(TupleDesc desc, const Sample *sample, const char *types_json)
 		name = pnstrdup(value.val.string.val, value.val.string.len);
 		column = find_column(sample, name);
 		if (column < 0)
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-							errmsg("option \"columns\" names column \"%s\", which \"%s\" lacks", name,
-								   sample->spec->url)));
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("option \"columns\" names column \"%s\", which \"%s\" lacks", name, sample->spec->url)));
 		(void) JsonbIteratorNext(&iterator, &value, true);
 		override_type(desc, column, &value);
 	}
@@ -254,10 +263,14 @@ check_found(const DmObjScanSpec *spec, List *objects)
 	if (spec->allow_empty)
 		return;
 	if (objects == NIL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("no object matches \"%s\"", spec->url),
-						errhint("Check the URL, or set the option allow_empty if there may be none.")));
-	ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("objects of \"%s\" are empty", spec->url),
-					errhint("Not even a header was found. Set the option allow_empty if that may be.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("no object matches \"%s\"", spec->url),
+				 errhint("Check the URL, or set the option allow_empty if there may be none.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+			 errmsg("objects of \"%s\" are empty", spec->url),
+			 errhint("Not even a header was found. Set the option allow_empty if that may be.")));
 }
 
 /*
@@ -281,8 +294,7 @@ dm_infer_columns(const DmObjScanSpec *spec, const char *types_json)
 	}
 	desc = CreateTemplateTupleDesc(sample.ncolumns);
 	for (int i = 0; i < sample.ncolumns; i++)
-		TupleDescInitEntry(desc, i + 1, sample.columns[i].name, dm_guess_type(&sample.columns[i].guess), -1,
-						   0);
+		TupleDescInitEntry(desc, i + 1, sample.columns[i].name, dm_guess_type(&sample.columns[i].guess), -1, 0);
 	if (types_json)
 		override_types(desc, &sample, types_json);
 	return desc;

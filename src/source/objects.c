@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "source/format_options.h"
 #include "source/infer.h"
 #include "source/kind.h"
@@ -33,8 +34,10 @@ scan_desc_in_order(TupleDesc wanted)
 
 	for (int i = 0; i < desc->natts; i++)
 	{
-		if (!dm_source_is_wanted(TupleDescAttr(wanted, i)))
-			TupleDescAttr(desc, i)->attisdropped = true;
+		if (dm_source_is_wanted(TupleDescAttr(wanted, i)))
+			continue;
+		TupleDescAttr(desc, i)->attisdropped = true;
+		dm_attribute_changed(desc, i);
 	}
 	return desc;
 }

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "source/format_options.h"
 #include "source/kind.h"
 #include "source/source.h"
@@ -212,7 +213,10 @@ dm_source_bind(DmSource *source, TupleDesc wanted)
 	source->wanted = CreateTupleDescCopy(wanted);
 	/* CreateTupleDescCopy() forgets which attributes are generated, and those are not wanted. */
 	for (int i = 0; i < wanted->natts; i++)
+	{
 		TupleDescAttr(source->wanted, i)->attgenerated = TupleDescAttr(wanted, i)->attgenerated;
+		dm_attribute_changed(source->wanted, i);
+	}
 	/* Nothing is offered where allow_empty let there be no object: no row will come. */
 	if (source->offered->natts > 0)
 		check_same_names(source);

@@ -84,6 +84,7 @@ SELECT infer.merge('s3://fdw/bad/latin1.csv');
 SELECT infer.merge('s3://source/spread/1.csv', '{"columns": {"w": "text"}}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT infer.merge('s3://source/spread/1.csv', '{"columns": {"v": "txt"}}');
+SELECT infer.merge('s3://source/spread/1.csv', '{"columns": {"v": "record"}}');
 SELECT infer.merge('s3://source/spread/1.csv', '{"columns": {"v": 1}}');
 SELECT infer.merge('s3://source/spread/1.csv', '{"columns": "v"}');
 SELECT infer.merge('s3://source/spread/1.csv', '{"format": "parquet"}');
