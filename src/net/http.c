@@ -13,10 +13,11 @@
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "storage/fd.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "base/errors.h"
 #include "base/handle.h"
@@ -237,13 +238,25 @@ static curl_socket_t
 open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	DmHttpRequest *request = arg;
+	curl_socket_t fd;
 
 	if (!request->config->allow_link_local && dm_addr_is_link_local(&address->addr))
 	{
 		dm_addr_print(&address->addr, request->blocked, sizeof(request->blocked));
 		return CURL_SOCKET_BAD;
 	}
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd >= 0)
+		ReserveExternalFD(); /* fd.c gives up files it could open again, so that there is room */
+	return fd;
+}
+
+/* curl's counterpart: called when a connection is closed, which may be long after its request is gone. */
+static int
+close_socket(void *arg, curl_socket_t fd)
+{
+	ReleaseExternalFD();
+	return close(fd);
 }
 
 /* Sets the options that stay the same over all attempts. */
@@ -276,6 +289,7 @@ set_options(DmHttpRequest *request)
 		curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, note_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, note_body);
@@ -293,7 +307,7 @@ dm_http_start(DmHttpRequest *request)
 	dm_http_stop(request);
 	request->attempts = 0;
 	request->body_len = 0;
-	request->failing_since = 0;
+	request->failing_since_ms = -1;
 	begin_attempt(request);
 }
 
@@ -374,23 +388,22 @@ is_transient_fault(const DmHttpRequest *request)
 static bool
 schedule_retry(DmHttpRequest *request)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64 now_ms = dm_clock_ms();
 	char *retry_after = dm_http_header(request, "Retry-After");
-	int64 now_s = now / USECS_PER_SEC + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (int64) SECS_PER_DAY;
 	long delay_ms = dm_retry_delay_ms(request->attempts);
 
 	if (request->attempts > request->config->max_retries)
 		return false;
 	/* A part of the jitter on top of what the server asks for keeps its clients from returning as one. */
 	if (retry_after)
-		delay_ms = Max(dm_retry_after_ms(retry_after, now_s), 0) + delay_ms / 4;
-	if (request->failing_since == 0 || request->body_len > request->failing_at)
+		delay_ms = Max(dm_retry_after_ms(retry_after, time(NULL)), 0) + delay_ms / 4;
+	if (request->failing_since_ms < 0 || request->body_len > request->failing_at)
 	{
-		request->failing_since = now;
+		request->failing_since_ms = now_ms;
 		request->failing_at = request->body_len;
 	}
-	request->retry_at = now + delay_ms * 1000;
-	if (request->retry_at > request->failing_since + request->config->budget_ms * INT64CONST(1000))
+	request->retry_at_ms = now_ms + delay_ms;
+	if (request->retry_at_ms > request->failing_since_ms + request->config->budget_ms)
 		return false;
 	request->state = DM_HTTP_WAITING;
 	return true;
@@ -414,7 +427,7 @@ dm_http_advance(DmHttpRequest *request)
 		if (!retry || !schedule_retry(request))
 			request->state = answered ? DM_HTTP_DONE : DM_HTTP_FAILED;
 	}
-	if (request->state == DM_HTTP_WAITING && request->retry_at <= GetCurrentTimestamp())
+	if (request->state == DM_HTTP_WAITING && request->retry_at_ms <= dm_clock_ms())
 		begin_attempt(request);
 	return request->state == DM_HTTP_DONE || request->state == DM_HTTP_FAILED;
 }
@@ -426,7 +439,7 @@ dm_http_wait_ms(const DmHttpRequest *request)
 	if (request->state == DM_HTTP_RUNNING)
 		return -1;
 	if (request->state == DM_HTTP_WAITING)
-		return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), request->retry_at);
+		return Max(request->retry_at_ms - dm_clock_ms(), 0);
 	return 0;
 }
 

@@ -17,7 +17,6 @@
 #define DM_HTTP_H
 
 #include "postgres.h"
-#include "datatype/timestamp.h"
 
 #define DM_HTTP_ERROR_BODY_BYTES 8192
 #define DM_HTTP_HEADER_BYTES 16384
@@ -25,7 +24,7 @@
 typedef enum DmHttpState
 {
 	DM_HTTP_IDLE,	 /* not started */
-	DM_HTTP_WAITING, /* for retry_at */
+	DM_HTTP_WAITING, /* for retry_at_ms */
 	DM_HTTP_RUNNING,
 	DM_HTTP_ENDED, /* the attempt is over and not judged yet */
 	DM_HTTP_DONE,
@@ -79,9 +78,9 @@ struct DmHttpRequest
 	DmHttpState state;
 	int status;
 	int attempts;
-	TimestampTz failing_since; /* end of the first attempt that got no further */
-	Size failing_at;		   /* body_len then */
-	TimestampTz retry_at;
+	int64 failing_since_ms; /* end of the first attempt that got no further; -1: none */
+	Size failing_at;		/* body_len then */
+	int64 retry_at_ms;
 	bool too_long; /* the body was cut off at body_max */
 	bool refused;  /* accept said no */
 	char blocked[64]; /* the address that the guard refused, or "" */

@@ -21,7 +21,6 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "net/pump.h"
@@ -42,7 +41,7 @@ static DmPumpEnded on_ended = NULL;
 static PumpSocket sockets[DM_PUMP_MAX_SOCKETS];
 static int nsockets = 0;
 static bool sockets_changed = true;
-static TimestampTz timer_at = 0; /* when curl wants to be called; 0: not at all */
+static int64 timer_at_ms = -1; /* when curl wants to be called, by dm_clock_ms; -1: not at all */
 static WaitEventSet *wait_set = NULL;
 
 static void report_ended(void);
@@ -96,7 +95,7 @@ note_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 static int
 note_timer(CURLM *m, long timeout_ms, void *arg)
 {
-	timer_at = timeout_ms < 0 ? 0 : GetCurrentTimestamp() + timeout_ms * 1000L;
+	timer_at_ms = timeout_ms < 0 ? -1 : dm_clock_ms() + timeout_ms;
 	return 0;
 }
 
@@ -189,9 +188,9 @@ sleep_ms(long max_ms)
 {
 	long timer_ms;
 
-	if (timer_at == 0)
+	if (timer_at_ms < 0)
 		return max_ms;
-	timer_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), timer_at);
+	timer_ms = Max(timer_at_ms - dm_clock_ms(), 0);
 	return max_ms < 0 ? timer_ms : Min(timer_ms, max_ms);
 }
 
@@ -223,9 +222,9 @@ dm_http_pump(long max_ms)
 					 (events[i].events & WL_SOCKET_READABLE ? CURL_CSELECT_IN : 0) |
 						 (events[i].events & WL_SOCKET_WRITEABLE ? CURL_CSELECT_OUT : 0));
 	}
-	if (timer_at != 0 && GetCurrentTimestamp() >= timer_at)
+	if (timer_at_ms >= 0 && dm_clock_ms() >= timer_at_ms)
 	{
-		timer_at = 0;
+		timer_at_ms = -1;
 		run_curl(CURL_SOCKET_TIMEOUT, 0);
 	}
 	report_ended();

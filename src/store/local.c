@@ -6,6 +6,7 @@
  * 2. Keys come in byte order, as S3 lists them: each folder is sorted with its subfolders written "name/".
  * 3. An etag is a hash of inode, size and modification time. It is compared when the file is opened and again at its
  *    end, so a file that was replaced or written to in between is an error.
+ *    (Two changes of equal size within one tick of the file system's clock, some milliseconds, look like one.)
  * 4. Only regular files are objects; a file that is being uploaded (DM_LOCAL_TEMP) is not one yet.
  *
  * Listing holds the names of the folders on the current path, not those of the whole tree.
@@ -20,6 +21,7 @@
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -79,17 +81,22 @@ dm_local_open(const DmStoreSettings *settings)
 }
 
 /* Closes a file descriptor that a handle owns. */
-void
-dm_local_fd_release(void *resource)
+static void
+release_fd(void *resource)
 {
 	close((int) (intptr_t) resource - 1);
+	ReleaseExternalFD();
 }
 
-/* Binds a descriptor to a context; descriptor 0 is stored as 1, as NULL means "released". */
+/*
+ * Binds a descriptor to a context and makes room for it among those of fd.c. Descriptor 0 is stored as 1, as NULL
+ * means "released".
+ */
 DmHandle *
 dm_local_fd_handle(MemoryContext context, int fd)
 {
-	return dm_handle_make(context, (void *) (intptr_t) (fd + 1), dm_local_fd_release);
+	ReserveExternalFD();
+	return dm_handle_make(context, (void *) (intptr_t) (fd + 1), release_fd);
 }
 
 /* True if a step of a path may be opened: not empty, '.', '..' and not a temporary name of ours. */
@@ -107,7 +114,7 @@ open_step(int parent, const char *step, bool make)
 	if (make)
 	{
 		if (mkdirat(parent, step, S_IRWXU) == 0)
-			(void) fsync(parent);
+			(void) pg_fsync(parent);
 		else if (errno != EEXIST)
 			return -1;
 	}
@@ -261,9 +268,15 @@ read_names(const LocalListing *listing, const char *folder, int fd)
 		char *name;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!is_plain_step(entry->d_name, strlen(entry->d_name)) ||
-			fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-			!(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+		if (!is_plain_step(entry->d_name, strlen(entry->d_name)))
+			continue;
+		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		{
+			if (errno == ENOENT)
+				continue;
+			report_folder(listing, folder);
+		}
+		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 			continue;
 		name = S_ISDIR(st.st_mode) ? psprintf("%s/", entry->d_name) : pstrdup(entry->d_name);
 		if (is_under_prefix(folder, name, S_ISDIR(st.st_mode), listing->prefix))

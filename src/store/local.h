@@ -17,7 +17,6 @@
 extern int dm_local_folder_open(const DmStore *store, const char *bucket, const char *key, const char **name, bool make);
 extern char *dm_local_etag(const struct stat *st);
 extern void dm_local_object(DmObject *object, const char *bucket, const char *key, const struct stat *st);
-extern void dm_local_fd_release(void *resource);
 extern DmHandle *dm_local_fd_handle(MemoryContext context, int fd);
 
 extern DmFetch *dm_local_fetch_open(DmStore *store, List *objects);

@@ -167,7 +167,7 @@ local_stream_read(DmStream *stream, char *buf, Size len)
 	ssize_t got;
 
 	if (local->fd < 0)
-		return 0;
+		elog(ERROR, "read from closed stream \"%s\"", stream->name);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -233,7 +233,7 @@ report_upload(const char *bucket, const char *key)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key \"%s\" cannot be a file of a local directory", key),
-				 errhint("Its steps must be plain names: not empty, no link, no file where a folder must be, '.' or '..'.")));
+				 errhint("Its steps must be plain names: not empty, '.' or '..', and no link or file where a folder must be.")));
 	if (save_errno == ENOENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

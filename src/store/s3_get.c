@@ -416,7 +416,9 @@ s3_stream_read(DmStream *stream, char *buf, Size len)
 	S3Stream *s3 = (S3Stream *) stream;
 	S3Fetch *fetch = s3->fetch;
 
-	while (fetch && !s3->at_end)
+	if (!fetch)
+		elog(ERROR, "read from closed stream \"%s\"", stream->name);
+	while (!s3->at_end)
 	{
 		S3Part *part = &fetch->slots[fetch->head];
 		Size here = part->call->http->body_len - part->taken;
