@@ -12,6 +12,8 @@
 
 #include "base/guc.h"
 #include "codec/csv.c"
+#include "codec/csv_buffer.c"
+#include "codec/csv_special.c"
 #include "stream/stream.c"
 
 int dm_guc_csv_buffer_bytes;
@@ -141,7 +143,7 @@ run_reader(ChunkStream *chunks, const DmCsvOptions *options, Outcome *outcome)
 	}
 	if (reader)
 	{
-		pfree(((CsvReader *) reader)->buffer);
+		pfree(((DmCsvState *) reader)->buffer);
 		pfree(reader->fields);
 		pfree(reader);
 	}
