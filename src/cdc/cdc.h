@@ -22,7 +22,8 @@
 #define DM_COL_KEY_HASH "key_hash"
 #define DM_COL_ROW_HASH "row_hash"
 #define DM_COL_ENDED_BY "ended_by"
-#define DM_COL_MERGE "merge_id"
+#define DM_COL_MERGE "merge_id"				/* the merge that made the version; in current and history */
+#define DM_COL_ENDED_MERGE "ended_merge_id" /* the merge that ended it; in history */
 
 /* What a dataset is, as stored in datamill.dataset_catalog. */
 typedef struct DmDataset
@@ -88,10 +89,11 @@ typedef struct DmShape
 	AttrNumber start;
 	AttrNumber key_hash;
 	AttrNumber row_hash;
+	AttrNumber merge;
 	AttrNumber *history_from; /* for each attribute of history (index from 0): current's attribute number, or 0 */
 	AttrNumber history_end;	  /* in history */
 	AttrNumber history_ended_by;
-	AttrNumber history_merge;
+	AttrNumber history_ended_merge;
 	DmRowOps *ops; /* of the wanted columns */
 } DmShape;
 

@@ -106,7 +106,8 @@ static void
 columns_check(TupleDesc columns, const DmDataset *dataset)
 {
 	static const char *const added[] = {DM_COL_OPERATION, DM_COL_START, DM_COL_END,	  DM_COL_KEY_HASH,
-										DM_COL_ROW_HASH,  DM_COL_MERGE, DM_COL_ENDED_BY, "valid", "effective"};
+										DM_COL_ROW_HASH,  DM_COL_MERGE, DM_COL_ENDED_BY, DM_COL_ENDED_MERGE,
+										"valid",		  "effective"};
 
 	for (int i = 0; i < columns->natts; i++)
 	{
@@ -163,8 +164,8 @@ tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *datase
 	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, ""));
 	append_column_definitions(&sql, columns);
 	appendStringInfo(&sql,
-					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START " %s NOT NULL, " DM_COL_KEY_HASH
-					 " pg_catalog.uuid NOT NULL, " DM_COL_ROW_HASH " pg_catalog.uuid NOT NULL) WITH (fillfactor = %d)",
+					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START " %s NOT NULL, " DM_COL_MERGE
+					 " pg_catalog.int8 NOT NULL, " DM_COL_KEY_HASH " pg_catalog.uuid NOT NULL, " DM_COL_ROW_HASH " pg_catalog.uuid NOT NULL) WITH (fillfactor = %d)",
 					 effective,
 					 CURRENT_FILLFACTOR);
 	execute(sql.data);
@@ -173,16 +174,18 @@ tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *datase
 	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, "_history"));
 	append_column_definitions(&sql, columns);
 	appendStringInfo(&sql,
-					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START " %s NOT NULL, " DM_COL_END
-					 " %s NOT NULL, " DM_COL_ENDED_BY " pg_catalog.\"char\" NOT NULL, " DM_COL_MERGE " pg_catalog.int8 NOT NULL)",
+					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START " %s NOT NULL, " DM_COL_MERGE
+					 " pg_catalog.int8 NOT NULL, " DM_COL_END " %s NOT NULL, " DM_COL_ENDED_BY " pg_catalog.\"char\" NOT NULL, "
+					 DM_COL_ENDED_MERGE " pg_catalog.int8 NOT NULL)",
 					 effective,
 					 effective);
 	execute(sql.data);
 	execute(psprintf("COMMENT ON TABLE %s IS 'Current rows of a datamill dataset, one a live key: business columns, "
-					 "operation (I or U: what made this version), start of the version, hashes of key and row.'",
+					 "operation (I or U: what made this version), start of the version, the merge that made it (datamill.merges), hashes of "
+					 "key and row.'",
 					 sibling(target, "")));
 	execute(psprintf("COMMENT ON TABLE %s IS 'Closed versions of a datamill dataset: business columns, operation, start "
-					 "and end (exclusive) of the version, what ended it (U or D), and the merge that did.'",
+					 "and end (exclusive) of the version, the merge that made it, what ended it (U or D), and the merge that did.'",
 					 sibling(target, "_history")));
 }
 
@@ -197,8 +200,8 @@ views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset
 	initStringInfo(&names);
 	append_column_names(&names, columns);
 	execute(psprintf("CREATE VIEW %s AS SELECT %s, " DM_COL_OPERATION ", " DM_COL_START ", NULL::%s AS " DM_COL_END
-					 ", %s(" DM_COL_START ", NULL) AS valid FROM %s UNION ALL SELECT %s, " DM_COL_OPERATION
-					 ", " DM_COL_START ", " DM_COL_END ", %s(" DM_COL_START ", " DM_COL_END ") FROM %s",
+					 ", %s(" DM_COL_START ", NULL) AS valid, " DM_COL_MERGE " FROM %s UNION ALL SELECT %s, " DM_COL_OPERATION
+					 ", " DM_COL_START ", " DM_COL_END ", %s(" DM_COL_START ", " DM_COL_END "), " DM_COL_MERGE " FROM %s",
 					 sibling(target, "_versions"),
 					 names.data,
 					 effective,

@@ -484,8 +484,8 @@ history_write(DmMatcher *matcher, char ended_by)
 	row->tts_isnull[shape->history_end - 1] = false;
 	row->tts_values[shape->history_ended_by - 1] = CharGetDatum(ended_by);
 	row->tts_isnull[shape->history_ended_by - 1] = false;
-	row->tts_values[shape->history_merge - 1] = Int64GetDatum(matcher->spec.merge_id);
-	row->tts_isnull[shape->history_merge - 1] = false;
+	row->tts_values[shape->history_ended_merge - 1] = Int64GetDatum(matcher->spec.merge_id);
+	row->tts_isnull[shape->history_ended_merge - 1] = false;
 	ExecStoreVirtualTuple(row);
 	dm_writer_insert(matcher->history_writer, row);
 }
@@ -509,6 +509,8 @@ new_row_fill(DmMatcher *matcher, TupleTableSlot *slot, const Datum *values, cons
 	slot->tts_isnull[shape->operation - 1] = false;
 	slot->tts_values[shape->start - 1] = matcher->spec.effective;
 	slot->tts_isnull[shape->start - 1] = false;
+	slot->tts_values[shape->merge - 1] = Int64GetDatum(matcher->spec.merge_id);
+	slot->tts_isnull[shape->merge - 1] = false;
 	slot->tts_values[shape->key_hash - 1] = UUIDPGetDatum(&matcher->key_hash);
 	slot->tts_isnull[shape->key_hash - 1] = false;
 	slot->tts_values[shape->row_hash - 1] = UUIDPGetDatum(&matcher->row_hash);

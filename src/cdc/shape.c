@@ -30,9 +30,10 @@ dm_shape_make(const DmDataset *dataset, Relation current, Relation history)
 	shape->start = added_attribute(dataset, current, DM_COL_START, dataset->effective_type);
 	shape->key_hash = added_attribute(dataset, current, DM_COL_KEY_HASH, UUIDOID);
 	shape->row_hash = added_attribute(dataset, current, DM_COL_ROW_HASH, UUIDOID);
+	shape->merge = added_attribute(dataset, current, DM_COL_MERGE, INT8OID);
 	shape->history_end = added_attribute(dataset, history, DM_COL_END, dataset->effective_type);
 	shape->history_ended_by = added_attribute(dataset, history, DM_COL_ENDED_BY, CHAROID);
-	shape->history_merge = added_attribute(dataset, history, DM_COL_MERGE, INT8OID);
+	shape->history_ended_merge = added_attribute(dataset, history, DM_COL_ENDED_MERGE, INT8OID);
 	wanted_make(shape, current);
 	roles_assign(shape, dataset);
 	history_map(shape, dataset, current, history);
@@ -105,7 +106,7 @@ history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation
 		AttrNumber from;
 
 		if (attribute->attisdropped || attribute->attgenerated || i + 1 == shape->history_end ||
-			i + 1 == shape->history_ended_by || i + 1 == shape->history_merge)
+			i + 1 == shape->history_ended_by || i + 1 == shape->history_ended_merge)
 			continue;
 		from = get_attnum(RelationGetRelid(current), name);
 		if (from <= 0)
@@ -160,5 +161,5 @@ static bool
 is_added(const char *name)
 {
 	return strcmp(name, DM_COL_OPERATION) == 0 || strcmp(name, DM_COL_START) == 0 ||
-		   strcmp(name, DM_COL_KEY_HASH) == 0 || strcmp(name, DM_COL_ROW_HASH) == 0;
+		   strcmp(name, DM_COL_MERGE) == 0 || strcmp(name, DM_COL_KEY_HASH) == 0 || strcmp(name, DM_COL_ROW_HASH) == 0;
 }

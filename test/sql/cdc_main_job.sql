@@ -41,6 +41,11 @@ FROM datamill.receipts, jsonb_array_elements(inputs) i,
           ('s3://cdc/day2/part-00000.csv', pg_read_binary_file(:'file2'))) file (uri, content)
 WHERE definition = 'cdc_main.customer' AND i->>'uri' = file.uri ORDER BY 1;
 
+-- from any version to the bytes it came from
+SELECT DISTINCT v.operation, v.eff_end_date, i->>'uri' AS came_from
+FROM cdc_main.customer_versions v JOIN datamill.merges m USING (merge_id) JOIN datamill.receipts r ON r.id = m.receipt,
+  jsonb_array_elements(r.inputs) i ORDER BY 1, 2, 3;
+
 -- same seed, same bytes; another seed, others
 SELECT encode(sha256(pg_read_binary_file(:'file1')), 'hex') AS first1, encode(sha256(pg_read_binary_file(:'file2')), 'hex') AS first2 \gset
 SELECT sum(records) FROM datamill.generate_cdc(10000, 10000, 5, 10, 0.2, 0.4, 0.4, 's3://cdc/day1', 's3://cdc/day2', 42);

@@ -75,6 +75,6 @@ SELECT inserted FROM datamill.cdc_merge('cdc_writers."Odd ""name"" é"', $$SELEC
   keys => ARRAY['Key "1"'], effective => '2020-01-01');
 SELECT updated FROM datamill.cdc_merge('cdc_writers."Odd ""name"" é"', $$SELECT 1 AS "Key ""1""", 'y' AS "select", 2 AS "a b"$$,
   effective => '2020-01-02');
-SELECT * FROM cdc_writers."Odd ""name"" é_versions" ORDER BY eff_start_date;
+SELECT "Key ""1""", "select", "a b", operation, valid FROM cdc_writers."Odd ""name"" é_versions" ORDER BY eff_start_date;
 
 DROP SCHEMA cdc_writers CASCADE;
