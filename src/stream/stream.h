@@ -1,5 +1,5 @@
 /*
- * stream.h: byte sources that can be stacked: file, memory, an object's bytes, gunzip, a digest of what passes.
+ * stream.h: byte sources that can be stacked: memory, an object's bytes, gunzip, a digest of what passes.
  *
  * A stream is pulled: dm_stream_read() fills the caller's buffer. Each stream lives in the memory context that was
  * current when it was opened; what palloc does not own is bound to that context (base/handle.h), so ERROR leaks
@@ -34,8 +34,6 @@ extern void dm_stream_close(DmStream *stream);
 
 /* The bytes data[0..len); they are not copied. */
 extern DmStream *dm_stream_memory_open(const char *data, Size len, const char *name);
-/* A local file, opened through fd.c. */
-extern DmStream *dm_stream_file_open(const char *path, const char *name);
 /* SHA-256 of all that is read through it. The hex digest (64 digits) is NULL until the end was read. */
 extern DmStream *dm_stream_digest_open(DmStream *below);
 extern char *dm_stream_digest_hex(DmStream *digest);
