@@ -32,7 +32,7 @@ is_link_local_v6(const struct in6_addr *address)
 	memcpy(&tail, address->s6_addr + 12, sizeof(tail));
 	return (IN6_IS_ADDR_V4MAPPED(address) || IN6_IS_ADDR_V4COMPAT(address) ||
 			memcmp(address->s6_addr, translated, sizeof(translated)) == 0) &&
-		is_link_local_v4(ntohl(tail));
+		   is_link_local_v4(ntohl(tail));
 }
 
 /* True for link-local and cloud metadata addresses. */

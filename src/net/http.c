@@ -1,52 +1,27 @@
 /*
- * http.c: requests: their curl options, attempts, answers and errors.
+ * http.c: requests: their attempts, answers and errors. What curl sees of them is in transfer.c, how to wait in pump.c.
  *
  * 1. An easy handle and its header list belong to a DmHandle of the context that the request was made in:
  *    ERROR takes the transfer out of the multi handle before the buffers it writes to go away.
- * 2. Callbacks of curl never raise and never allocate so that it could raise: they note what is wrong, return short,
- *    and the error is raised by whoever drives the request.
+ * 2. Callbacks of curl note what is wrong and return short; the error is raised here, by whoever drives the request.
  * 3. Every buffer has a ceiling: headers, error bodies, bodies (body_max).
  * 4. Redirects are not followed, proxies of the environment are not used, and link-local addresses are refused.
  */
 #include "postgres.h"
 
-#include <curl/curl.h>
-#include <fcntl.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "storage/fd.h"
 #include "utils/memutils.h"
 
-#include "base/errors.h"
 #include "base/handle.h"
-#include "net/addr.h"
 #include "net/http.h"
 #include "net/pump.h"
 #include "net/retry.h"
+#include "net/transfer.h"
 
-/* Slower than this for a whole timeout counts as no progress. */
-#define DM_HTTP_MIN_BYTES_PER_S 16L
 /* Where nobody answers, more attempts than this only keep the user waiting. */
 #define DM_HTTP_MAX_CONNECT_ATTEMPTS 3
-#define DM_HTTP_FIRST_BODY_BYTES (64 * 1024)
 
-/* What curl holds for a request. Its release runs before the memory of its context goes. */
-typedef struct HttpHeld
-{
-	CURL *easy;
-	struct curl_slist *headers;
-	bool running; /* in the multi handle */
-	CURLcode result;
-	char error[CURL_ERROR_SIZE];
-	bool accepted; /* accept was called for this answer */
-	Size header_len;
-	char answer_headers[DM_HTTP_HEADER_BYTES + 1];
-	DmHandle *handle;
-} HttpHeld;
-
-static void set_options(DmHttpRequest *request);
 static void begin_attempt(DmHttpRequest *request);
 static void note_ended(DmHttpRequest *request, CURLcode result);
 
@@ -54,7 +29,7 @@ static void note_ended(DmHttpRequest *request, CURLcode result);
 static void
 release_held(void *resource)
 {
-	HttpHeld *held = resource;
+	DmTransfer *held = resource;
 
 	if (held->running)
 		dm_pump_remove(held->easy);
@@ -69,7 +44,7 @@ DmHttpRequest *
 dm_http_make(const DmHttpConfig *config)
 {
 	DmHttpRequest *request = palloc0(sizeof(DmHttpRequest));
-	HttpHeld *held = palloc0(sizeof(HttpHeld));
+	DmTransfer *held = palloc0(sizeof(DmTransfer));
 
 	dm_pump_init(note_ended);
 	held->handle = dm_handle_make(CurrentMemoryContext, held, release_held);
@@ -79,7 +54,7 @@ dm_http_make(const DmHttpConfig *config)
 	request->held = held;
 	request->config = config;
 	request->method = "GET";
-	set_options(request);
+	dm_transfer_setup(request);
 	return request;
 }
 
@@ -87,7 +62,7 @@ dm_http_make(const DmHttpConfig *config)
 void
 dm_http_free(DmHttpRequest *request)
 {
-	HttpHeld *held = request->held;
+	DmTransfer *held = request->held;
 
 	request->held = NULL;
 	if (held)
@@ -98,7 +73,7 @@ dm_http_free(DmHttpRequest *request)
 void
 dm_http_headers_clear(DmHttpRequest *request)
 {
-	HttpHeld *held = request->held;
+	DmTransfer *held = request->held;
 
 	curl_slist_free_all(held->headers);
 	held->headers = NULL;
@@ -109,7 +84,7 @@ dm_http_headers_clear(DmHttpRequest *request)
 void
 dm_http_header_add(DmHttpRequest *request, const char *line)
 {
-	HttpHeld *held = request->held;
+	DmTransfer *held = request->held;
 	struct curl_slist *headers;
 
 	if (strpbrk(line, "\r\n"))
@@ -118,186 +93,6 @@ dm_http_header_add(DmHttpRequest *request, const char *line)
 	if (!headers)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	held->headers = headers;
-}
-
-/* curl's header callback: keeps the headers of the last answer (not of a 100 Continue), as many as fit. */
-static size_t
-note_header(char *data, size_t size, size_t n, void *arg)
-{
-	DmHttpRequest *request = arg;
-	HttpHeld *held = request->held;
-	Size len = size * n;
-
-	if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
-	{
-		held->header_len = 0;
-		held->accepted = false;
-		request->error_len = 0;
-	}
-	if (held->header_len + len <= DM_HTTP_HEADER_BYTES)
-	{
-		memcpy(held->answer_headers + held->header_len, data, len);
-		held->header_len += len;
-	}
-	held->answer_headers[held->header_len] = '\0';
-	return len;
-}
-
-/* Makes room for len more body bytes, up to body_max. False if that is too much. Raises nothing. */
-static bool
-reserve_body(DmHttpRequest *request, Size len)
-{
-	Size want = request->body_len + len;
-	Size capacity = Max(request->body_capacity, DM_HTTP_FIRST_BODY_BYTES);
-	char *body;
-
-	if (want <= request->body_capacity)
-		return true;
-	if (want > request->body_max)
-		return false;
-	while (capacity < want)
-		capacity *= 2;
-	capacity = Min(capacity, request->body_max);
-	body = MemoryContextAllocExtended(GetMemoryChunkContext(request), capacity, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
-	if (!body)
-		return false;
-	if (request->body)
-	{
-		memcpy(body, request->body, request->body_len);
-		pfree(request->body);
-	}
-	request->body = body;
-	request->body_capacity = capacity;
-	return true;
-}
-
-/* curl's write callback: the body of a 2xx goes to the owner's buffer, the start of any other to error_body. */
-static size_t
-note_body(char *data, size_t size, size_t n, void *arg)
-{
-	DmHttpRequest *request = arg;
-	HttpHeld *held = request->held;
-	Size len = size * n;
-	Size skip;
-	long status = 0;
-
-	curl_easy_getinfo(held->easy, CURLINFO_RESPONSE_CODE, &status);
-	request->status = (int) status;
-	if (status < 200 || status > 299)
-	{
-		Size keep = Min(len, DM_HTTP_ERROR_BODY_BYTES - request->error_len);
-
-		memcpy(request->error_body + request->error_len, data, keep);
-		request->error_len += keep;
-		return len;
-	}
-	if (!held->accepted && request->accept && !request->accept(request))
-	{
-		request->refused = true;
-		return 0;
-	}
-	held->accepted = true;
-	skip = Min(len, request->body_skip);
-	request->body_skip -= skip;
-	if (!reserve_body(request, len - skip))
-	{
-		request->too_long = true;
-		return 0;
-	}
-	memcpy(request->body + request->body_len, data + skip, len - skip);
-	request->body_len += len - skip;
-	return len;
-}
-
-/* curl's read callback: bytes to upload. */
-static size_t
-give_upload(char *buf, size_t size, size_t n, void *arg)
-{
-	DmHttpRequest *request = arg;
-	Size want = Min((int64) (size * n), request->upload_bytes - request->upload_offset);
-	ssize_t got = want > 0 ? request->upload_read(request, request->upload_offset, buf, want) : 0;
-
-	if (got < 0 || (got == 0 && want > 0))
-		return CURL_READFUNC_ABORT;
-	request->upload_offset += got;
-	return got;
-}
-
-/* curl's seek callback: it sends an upload again when a kept connection turns out to be closed. */
-static int
-seek_upload(void *arg, curl_off_t offset, int origin)
-{
-	if (origin != SEEK_SET)
-		return CURL_SEEKFUNC_CANTSEEK;
-	((DmHttpRequest *) arg)->upload_offset = offset;
-	return CURL_SEEKFUNC_OK;
-}
-
-/* curl's socket factory: refuses addresses that may not be reached. */
-static curl_socket_t
-open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	DmHttpRequest *request = arg;
-	curl_socket_t fd;
-
-	if (!request->config->allow_link_local && dm_addr_is_link_local(&address->addr))
-	{
-		dm_addr_print(&address->addr, request->blocked, sizeof(request->blocked));
-		return CURL_SOCKET_BAD;
-	}
-	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-	if (fd >= 0)
-		ReserveExternalFD(); /* fd.c gives up files it could open again, so that there is room */
-	return fd;
-}
-
-/* curl's counterpart: called when a connection is closed, which may be long after its request is gone. */
-static int
-close_socket(void *arg, curl_socket_t fd)
-{
-	ReleaseExternalFD();
-	return close(fd);
-}
-
-/* Sets the options that stay the same over all attempts. */
-static void
-set_options(DmHttpRequest *request)
-{
-	const DmHttpConfig *config = request->config;
-	HttpHeld *held = request->held;
-	CURL *easy = held->easy;
-
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, held->error);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
-	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name server on cancel */
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
-	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, "datamill/1.0");
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L * 1024L);
-	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024L);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) config->connect_timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, DM_HTTP_MIN_BYTES_PER_S);
-	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long) (config->timeout_ms + 999) / 1000);
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, config->verify_tls ? 1L : 0L);
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, config->verify_tls ? 2L : 0L);
-	if (config->ca_file)
-		curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, note_header);
-	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, note_body);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
-	curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_upload);
-	curl_easy_setopt(easy, CURLOPT_READDATA, request);
-	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, seek_upload);
-	curl_easy_setopt(easy, CURLOPT_SEEKDATA, request);
 }
 
 /* Starts the first attempt; the answer of an earlier start is forgotten. */
@@ -315,7 +110,7 @@ dm_http_start(DmHttpRequest *request)
 static void
 begin_attempt(DmHttpRequest *request)
 {
-	HttpHeld *held = request->held;
+	DmTransfer *held = request->held;
 
 	request->attempts++;
 	request->status = 0;
@@ -348,7 +143,7 @@ begin_attempt(DmHttpRequest *request)
 static void
 note_ended(DmHttpRequest *request, CURLcode result)
 {
-	HttpHeld *held = request->held;
+	DmTransfer *held = request->held;
 	long status = 0;
 
 	held->running = false;
@@ -363,7 +158,7 @@ note_ended(DmHttpRequest *request, CURLcode result)
 static bool
 is_transient_fault(const DmHttpRequest *request)
 {
-	const HttpHeld *held = request->held;
+	const DmTransfer *held = request->held;
 
 	switch (held->result)
 	{
@@ -377,10 +172,8 @@ is_transient_fault(const DmHttpRequest *request)
 		case CURLE_SEND_FAIL_REWIND:
 		case CURLE_GOT_NOTHING:
 		case CURLE_PARTIAL_FILE:
-		case CURLE_WEIRD_SERVER_REPLY:
-			return true;
-		default:
-			return false;
+		case CURLE_WEIRD_SERVER_REPLY: return true;
+		default: return false;
 	}
 }
 
@@ -413,7 +206,7 @@ schedule_retry(DmHttpRequest *request)
 bool
 dm_http_advance(DmHttpRequest *request)
 {
-	HttpHeld *held = request->held;
+	DmTransfer *held = request->held;
 
 	if (request->state == DM_HTTP_ENDED)
 	{
@@ -421,7 +214,8 @@ dm_http_advance(DmHttpRequest *request)
 		bool retry;
 
 		if (answered)
-			retry = request->judge ? request->judge(request) == DM_HTTP_RETRY : dm_retry_is_transient(request->status);
+			retry =
+				request->judge ? request->judge(request) == DM_HTTP_RETRY : dm_retry_is_transient(request->status);
 		else
 			retry = is_transient_fault(request);
 		if (!retry || !schedule_retry(request))
@@ -447,7 +241,7 @@ dm_http_wait_ms(const DmHttpRequest *request)
 void
 dm_http_stop(DmHttpRequest *request)
 {
-	HttpHeld *held = request->held;
+	DmTransfer *held = request->held;
 
 	if (held->running)
 		dm_pump_remove(held->easy);
@@ -464,59 +258,6 @@ dm_http_perform(DmHttpRequest *request)
 		dm_http_pump(dm_http_wait_ms(request));
 }
 
-/* Finds an answer's header: its value without blanks around it, not terminated, and its length; NULL if it is not there. */
-static const char *
-find_header(const DmHttpRequest *request, const char *name, Size *value_len)
-{
-	const HttpHeld *held = request->held;
-	Size name_len = strlen(name);
-
-	for (const char *line = held->answer_headers; *line;)
-	{
-		Size len = strcspn(line, "\r\n");
-
-		if (len > name_len && line[name_len] == ':' && pg_strncasecmp(line, name, name_len) == 0)
-		{
-			const char *value = line + name_len + 1;
-			const char *end = line + len;
-
-			while (value < end && (*value == ' ' || *value == '\t'))
-				value++;
-			while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
-				end--;
-			*value_len = end - value;
-			return value;
-		}
-		line += len;
-		line += strspn(line, "\r\n");
-	}
-	return NULL;
-}
-
-/* Value of an answer's header, palloc'd, or NULL. */
-char *
-dm_http_header(const DmHttpRequest *request, const char *name)
-{
-	Size len;
-	const char *value = find_header(request, name, &len);
-
-	return value ? pnstrdup(value, len) : NULL;
-}
-
-/* Copies the value of an answer's header; false if it is not there or too long. Raises nothing. */
-bool
-dm_http_header_copy(const DmHttpRequest *request, const char *name, char *out, Size size)
-{
-	Size len;
-	const char *value = find_header(request, name, &len);
-
-	if (!value || len >= size)
-		return false;
-	memcpy(out, value, len);
-	out[len] = '\0';
-	return true;
-}
-
 /* The origin (scheme, host, port) of a URL, palloc'd: what a message may show of it. */
 static char *
 url_origin(const char *url)
@@ -531,7 +272,7 @@ url_origin(const char *url)
 static const char *
 fault_hint(const DmHttpRequest *request)
 {
-	const HttpHeld *held = request->held;
+	const DmTransfer *held = request->held;
 
 	switch (held->result)
 	{
@@ -540,10 +281,8 @@ fault_hint(const DmHttpRequest *request)
 		case CURLE_SSL_CACERT_BADFILE:
 			return "Option ca_file of the server must name a PEM file that the server process can read.";
 		case CURLE_COULDNT_RESOLVE_HOST:
-		case CURLE_COULDNT_CONNECT:
-			return "Check the endpoint of the server.";
-		default:
-			return NULL;
+		case CURLE_COULDNT_CONNECT: return "Check the endpoint of the server.";
+		default: return NULL;
 	}
 }
 
@@ -551,11 +290,11 @@ fault_hint(const DmHttpRequest *request)
 void
 dm_http_raise(const DmHttpRequest *request, const char *what)
 {
-	const HttpHeld *held = request->held;
+	const DmTransfer *held = request->held;
 	const char *hint = fault_hint(request);
 	bool connecting = held->result == CURLE_COULDNT_CONNECT || held->result == CURLE_COULDNT_RESOLVE_HOST ||
-		held->result == CURLE_SSL_CONNECT_ERROR || held->result == CURLE_PEER_FAILED_VERIFICATION ||
-		held->result == CURLE_SSL_CACERT_BADFILE;
+					  held->result == CURLE_SSL_CONNECT_ERROR || held->result == CURLE_PEER_FAILED_VERIFICATION ||
+					  held->result == CURLE_SSL_CACERT_BADFILE;
 	const char *reason = held->error[0] ? held->error : curl_easy_strerror(held->result);
 
 	if (request->blocked[0])

@@ -41,7 +41,7 @@ typedef struct DmHttpConfig
 {
 	const char *ca_file; /* NULL: the system's authorities */
 	bool verify_tls;
-	bool allow_link_local;	/* metadata services and the like may be reached */
+	bool allow_link_local; /* metadata services and the like may be reached */
 	int connect_timeout_ms;
 	int timeout_ms; /* a request without progress for so long ends */
 	int max_retries;
@@ -81,9 +81,9 @@ struct DmHttpRequest
 	int64 failing_since_ms; /* end of the first attempt that got no further; -1: none */
 	Size failing_at;		/* body_len then */
 	int64 retry_at_ms;
-	bool too_long; /* the body was cut off at body_max */
-	bool refused;  /* accept said no */
-	char blocked[64]; /* the address that the guard refused, or "" */
+	bool too_long;								   /* the body was cut off at body_max */
+	bool refused;								   /* accept said no */
+	char blocked[64];							   /* the address that the guard refused, or "" */
 	char error_body[DM_HTTP_ERROR_BODY_BYTES + 1]; /* start of the body of any other answer */
 	Size error_len;
 	void *held; /* private */

@@ -174,7 +174,7 @@ build_wait_set(void)
 	for (int i = 0; i < nsockets; i++)
 	{
 		uint32 events = (sockets[i].what & CURL_POLL_IN ? WL_SOCKET_READABLE : 0) |
-			(sockets[i].what & CURL_POLL_OUT ? WL_SOCKET_WRITEABLE : 0);
+						(sockets[i].what & CURL_POLL_OUT ? WL_SOCKET_WRITEABLE : 0);
 
 		if (events)
 			AddWaitEventToSet(wait_set, events, sockets[i].fd, NULL, NULL);

@@ -114,7 +114,8 @@ match_braces(const char *pattern, const char *key, int *budget)
 			depth--;
 		else if ((*p == ',' && depth == 0) || p == close)
 		{
-			char *one = psprintf("%.*s%.*s%s", (int) (open - pattern), pattern, (int) (p - start), start, close + 1);
+			char *one =
+				psprintf("%.*s%.*s%s", (int) (open - pattern), pattern, (int) (p - start), start, close + 1);
 			bool matched = match_braces(one, key, budget);
 
 			pfree(one);

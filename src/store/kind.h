@@ -14,20 +14,20 @@
 typedef struct DmStoreSettings
 {
 	Oid server;
-	Oid owner;				 /* of the server */
+	Oid owner; /* of the server */
 	char *server_name;
-	char *endpoint;			 /* https://host[:port] or file:///dir, without a slash at the end */
+	char *endpoint; /* https://host[:port] or file:///dir, without a slash at the end */
 	char *region;
 	char *ca_file;
-	char *buckets;			 /* allowlist: patterns between commas */
-	bool virtual_host;		 /* url_style 'virtual' */
+	char *buckets;	   /* allowlist: patterns between commas */
+	bool virtual_host; /* url_style 'virtual' */
 	bool verify_tls;
-	bool anonymous;			 /* requests are not signed */
+	bool anonymous; /* requests are not signed */
 	int connect_timeout_ms;
-	int timeout_ms;			 /* ceiling of one request without progress */
+	int timeout_ms; /* ceiling of one request without progress */
 	int max_retries;
 	int max_concurrency;
-	int part_size_bytes;	 /* of a ranged GET */
+	int part_size_bytes; /* of a ranged GET */
 	char *access_key_id;
 	char *secret_access_key;
 	char *session_token;

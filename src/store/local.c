@@ -50,6 +50,7 @@ typedef struct LocalListing
 
 static void local_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
 static bool list_folder(LocalListing *listing, const char *folder, int depth);
+static void report_folder(const LocalListing *listing, const char *folder) pg_attribute_noreturn();
 
 static const DmStoreOps local_ops = {
 	local_list,
@@ -104,7 +105,7 @@ static bool
 is_plain_step(const char *step, Size len)
 {
 	return len > 0 && !(len == 1 && step[0] == '.') && !(len == 2 && step[0] == '.' && step[1] == '.') &&
-		!(len >= strlen(DM_LOCAL_TEMP) && strncmp(step, DM_LOCAL_TEMP, strlen(DM_LOCAL_TEMP)) == 0);
+		   !(len >= strlen(DM_LOCAL_TEMP) && strncmp(step, DM_LOCAL_TEMP, strlen(DM_LOCAL_TEMP)) == 0);
 }
 
 /* Opens one step below a directory, making it first if asked to. -1 and errno on failure. */
@@ -172,7 +173,8 @@ dm_local_folder_open(const DmStore *store, const char *bucket, const char *key, 
 char *
 dm_local_etag(const struct stat *st)
 {
-	uint64 parts[4] = {(uint64) st->st_ino, (uint64) st->st_size, (uint64) st->st_mtim.tv_sec, (uint64) st->st_mtim.tv_nsec};
+	uint64 parts[4] = {
+		(uint64) st->st_ino, (uint64) st->st_size, (uint64) st->st_mtim.tv_sec, (uint64) st->st_mtim.tv_nsec};
 	XXH128_hash_t hash = XXH3_128bits(parts, sizeof(parts));
 
 	return psprintf("%016llx%016llx", (unsigned long long) hash.high64, (unsigned long long) hash.low64);
@@ -209,7 +211,8 @@ static void
 local_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg)
 {
 	LocalListing listing = {(LocalStore *) store, bucket, prefix, each, arg, CurrentMemoryContext};
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "datamill local list", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill local list", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	store->stats.list_requests++;
@@ -345,7 +348,8 @@ list_folder(LocalListing *listing, const char *folder, int depth)
 		char *key = psprintf("%s%s", folder, name);
 
 		CHECK_FOR_INTERRUPTS();
-		more = name[strlen(name) - 1] == '/' ? list_folder(listing, key, depth + 1) : list_file(listing, fd, name, key);
+		more = name[strlen(name) - 1] == '/' ? list_folder(listing, key, depth + 1)
+											 : list_file(listing, fd, name, key);
 		if (!more)
 			break;
 		pfree(key);

@@ -14,7 +14,8 @@
 /* How the name of a file starts that is being uploaded. */
 #define DM_LOCAL_TEMP ".datamill-upload-"
 
-extern int dm_local_folder_open(const DmStore *store, const char *bucket, const char *key, const char **name, bool make);
+extern int dm_local_folder_open(const DmStore *store, const char *bucket, const char *key, const char **name,
+								bool make);
 extern char *dm_local_etag(const struct stat *st);
 extern void dm_local_object(DmObject *object, const char *bucket, const char *key, const struct stat *st);
 extern DmHandle *dm_local_fd_handle(MemoryContext context, int fd);

@@ -58,6 +58,8 @@ typedef struct LocalUpload
 
 static Size local_stream_read(DmStream *stream, char *buf, Size len);
 static void local_stream_close(DmStream *stream);
+static void report_changed(const DmObject *object, const char *what) pg_attribute_noreturn();
+static void report_upload(const char *bucket, const char *key) pg_attribute_noreturn();
 
 static const DmStreamOps local_stream_ops = {local_stream_read, local_stream_close};
 
@@ -233,7 +235,8 @@ report_upload(const char *bucket, const char *key)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key \"%s\" cannot be a file of a local directory", key),
-				 errhint("Its steps must be plain names: not empty, '.' or '..', and no link or file where a folder must be.")));
+				 errhint("Its steps must be plain names: not empty, '.' or '..', and no link or file where a "
+						 "folder must be.")));
 	if (save_errno == ENOENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -266,7 +269,8 @@ dm_local_upload_open(DmStore *store, const char *bucket, const char *key)
 	temp->folder = dm_local_folder_open(store, bucket, local->upload.key, &local->name, true);
 	if (temp->folder < 0)
 		report_upload(bucket, key);
-	temp->fd = openat(temp->folder, temp->name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+	temp->fd =
+		openat(temp->folder, temp->name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
 	if (temp->fd < 0)
 		report_upload(bucket, key);
 	return &local->upload;

@@ -208,7 +208,8 @@ prepare_call(DmHttpRequest *request)
 					in_host ? "" : call->bucket,
 					call->key || in_host ? "/" : "",
 					call->key ? dm_s3_key_encode(call->key, true) : "");
-	request->url = psprintf("%s://%s%s%s%s", s3->tls ? "https" : "http", host, path, *call->query ? "?" : "", call->query);
+	request->url =
+		psprintf("%s://%s%s%s%s", s3->tls ? "https" : "http", host, path, *call->query ? "?" : "", call->query);
 	add_header(request, "Host", host);
 	if (!s3->store.settings->anonymous)
 		sign_call(call, host, path);
@@ -320,14 +321,22 @@ typedef struct ErrorKind
 } ErrorKind;
 
 static const ErrorKind error_kinds[] = {
-	{"AccessDenied", ERRCODE_INSUFFICIENT_PRIVILEGE, "The credentials of the user mapping are valid but lack a permission."},
+	{"AccessDenied",
+	 ERRCODE_INSUFFICIENT_PRIVILEGE,
+	 "The credentials of the user mapping are valid but lack a permission."},
 	{"NoSuchBucket", ERRCODE_UNDEFINED_OBJECT, "Check the name of the bucket and the endpoint of the server."},
 	{"InvalidAccessKeyId", ERRCODE_INSUFFICIENT_PRIVILEGE, "Check access_key_id of the user mapping."},
 	{"SignatureDoesNotMatch", ERRCODE_INSUFFICIENT_PRIVILEGE, "Check secret_access_key of the user mapping."},
-	{"ExpiredToken", ERRCODE_INSUFFICIENT_PRIVILEGE, "Put new temporary credentials into the user mapping (ALTER USER MAPPING)."},
+	{"ExpiredToken",
+	 ERRCODE_INSUFFICIENT_PRIVILEGE,
+	 "Put new temporary credentials into the user mapping (ALTER USER MAPPING)."},
 	{"InvalidToken", ERRCODE_INSUFFICIENT_PRIVILEGE, "Check session_token of the user mapping."},
-	{"PermanentRedirect", ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, "Set region and endpoint of the server to those of the bucket."},
-	{"AuthorizationHeaderMalformed", ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, "Set region of the server to that of the bucket."},
+	{"PermanentRedirect",
+	 ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+	 "Set region and endpoint of the server to those of the bucket."},
+	{"AuthorizationHeaderMalformed",
+	 ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+	 "Set region of the server to that of the bucket."},
 	{"RequestTimeTooSkewed", ERRCODE_INSUFFICIENT_PRIVILEGE, "Set the clock of the database machine."},
 };
 
@@ -341,9 +350,12 @@ find_error_kind(const char *code, int status)
 			return error_kinds[i];
 	}
 	if (dm_retry_is_transient(status))
-		return (ErrorKind){code, DM_ERRCODE_REMOTE_UNAVAILABLE, "The server is overloaded or not available. Try again later."};
+		return (ErrorKind){
+			code, DM_ERRCODE_REMOTE_UNAVAILABLE, "The server is overloaded or not available. Try again later."};
 	if (status == 301 || status == 307)
-		return (ErrorKind){code, ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, "Set region and endpoint of the server to those of the bucket."};
+		return (ErrorKind){code,
+						   ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+						   "Set region and endpoint of the server to those of the bucket."};
 	if (status == 401 || status == 403)
 		return (ErrorKind){code, ERRCODE_INSUFFICIENT_PRIVILEGE, NULL};
 	return (ErrorKind){code, ERRCODE_FDW_ERROR, NULL};
@@ -363,10 +375,12 @@ dm_s3_call_raise(const DmS3Call *call, const char *what)
 	kind = find_error_kind(error.code, call->http->status);
 	/* Some servers forget temporary keys when they expire. */
 	if (strcmp(error.code, "InvalidAccessKeyId") == 0 && call->store->store.settings->session_token)
-		kind.hint = "The temporary credentials may have expired. Put new ones into the user mapping (ALTER USER MAPPING).";
+		kind.hint =
+			"The temporary credentials may have expired. Put new ones into the user mapping (ALTER USER MAPPING).";
 	initStringInfo(&detail);
 	if (error.message[0])
-		appendStringInfo(&detail, "%s%s ", error.message, error.message[strlen(error.message) - 1] == '.' ? "" : ".");
+		appendStringInfo(
+			&detail, "%s%s ", error.message, error.message[strlen(error.message) - 1] == '.' ? "" : ".");
 	appendStringInfo(&detail, "HTTP status %d, attempts %d", call->http->status, call->http->attempts);
 	if (error.request_id[0])
 		appendStringInfo(&detail, ", request id %s", error.request_id);

@@ -26,8 +26,8 @@ typedef struct DmS3Call
 	MemoryContext scratch; /* of one attempt */
 	const char *method;
 	const char *bucket;
-	const char *key;   /* NULL: the bucket itself */
-	const char *query; /* sorted and encoded; "" for none */
+	const char *key;	  /* NULL: the bucket itself */
+	const char *query;	  /* sorted and encoded; "" for none */
 	const char *if_match; /* etag, or NULL */
 	const char *payload_sha256;
 	int64 range_start; /* -1: no range */

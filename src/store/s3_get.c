@@ -33,7 +33,7 @@ typedef struct S3Part
 	int index; /* of the object in the list */
 	int64 start;
 	Size len;
-	Size taken; /* by the reader */
+	Size taken;	  /* by the reader */
 	char *buffer; /* NULL while the slot is free */
 	bool last;	  /* of its object */
 	bool changed; /* the answer is of another version */
@@ -76,6 +76,7 @@ static void start_parts(S3Fetch *fetch);
 static void drop_head(S3Fetch *fetch);
 static void check_head(S3Fetch *fetch, S3Part *part);
 static void wait_parts(S3Fetch *fetch, bool block);
+static void report_changed(const DmObject *object, const char *what) pg_attribute_noreturn();
 
 static const DmStreamOps s3_stream_ops = {s3_stream_read, s3_stream_close};
 
@@ -120,10 +121,8 @@ dm_s3_fetch_next(DmFetch *base, const DmObject **object)
 	}
 	fetch->stream = palloc0(sizeof(S3Stream));
 	fetch->stream->fetch = fetch;
-	dm_stream_init(&fetch->stream->stream,
-				   &s3_stream_ops,
-				   NULL,
-				   dm_object_uri(list_nth(base->objects, fetch->open_index)));
+	dm_stream_init(
+		&fetch->stream->stream, &s3_stream_ops, NULL, dm_object_uri(list_nth(base->objects, fetch->open_index)));
 	start_parts(fetch);
 	MemoryContextSwitchTo(old);
 	if (object)
@@ -246,8 +245,8 @@ start_parts(S3Fetch *fetch)
 	MemoryContext old = MemoryContextSwitchTo(fetch->context);
 	int concurrency = fetch->fetch.store->settings->max_concurrency;
 
-	while (fetch->next_index < list_length(fetch->fetch.objects) && fetch->count < Min(fetch->nslots, fetch->window) &&
-		   count_running(fetch) < concurrency)
+	while (fetch->next_index < list_length(fetch->fetch.objects) &&
+		   fetch->count < Min(fetch->nslots, fetch->window) && count_running(fetch) < concurrency)
 	{
 		const DmObject *object = list_nth(fetch->fetch.objects, fetch->next_index);
 		Size len = Min((int64) fetch->part_size, object->size - fetch->next_offset);
@@ -318,7 +317,7 @@ accept_part(DmHttpRequest *request)
 	}
 	if (request->status == 206)
 		return dm_http_header_copy(request, "Content-Range", value, sizeof(value)) &&
-			sscanf(value, "bytes " INT64_FORMAT "-", &from) == 1 && from == want;
+			   sscanf(value, "bytes " INT64_FORMAT "-", &from) == 1 && from == want;
 	request->body_skip = request->body_len;
 	return part->start == 0 && part->last;
 }

@@ -89,8 +89,7 @@ dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach e
 		if (more)
 			token = MemoryContextStrdup(context, page.token);
 		if (more && last && strcmp(last, token) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION), errmsg("%s: the same page came twice", what)));
+			ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION), errmsg("%s: the same page came twice", what)));
 		if (last)
 			pfree(last);
 		MemoryContextReset(page_context);
@@ -112,8 +111,8 @@ read_time(const char *text, TimestampTz *time)
 		return false;
 	*time = ((int64) (date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * SECS_PER_DAY + hour * SECS_PER_HOUR +
 			 minute * SECS_PER_MINUTE) *
-			USECS_PER_SEC +
-		(int64) (second * USECS_PER_SEC + 0.5);
+				USECS_PER_SEC +
+			(int64) (second * USECS_PER_SEC + 0.5);
 	return true;
 }
 

@@ -31,6 +31,8 @@ typedef struct S3Upload
 	DmHandle *digest_handle;
 } S3Upload;
 
+static void report_digest(void) pg_attribute_noreturn();
+
 /* Frees the digest that a handle owns. */
 static void
 release_digest(void *resource)
@@ -75,7 +77,11 @@ spool(S3Upload *s3, const char *data, Size len)
 		int wrote;
 
 		errno = 0;
-		wrote = FileWrite(s3->file, unconstify(char *, data), Min(len, 1024 * 1024 * 1024), s3->file_bytes, WAIT_EVENT_BUFFILE_WRITE);
+		wrote = FileWrite(s3->file,
+						  unconstify(char *, data),
+						  Min(len, 1024 * 1024 * 1024),
+						  s3->file_bytes,
+						  WAIT_EVENT_BUFFILE_WRITE);
 		if (wrote <= 0)
 		{
 			if (errno == 0)

@@ -27,8 +27,8 @@ dm_s3_encode(const char *text, bool keep_slash, char *out)
 
 	for (const uint8 *p = (const uint8 *) text; *p; p++)
 	{
-		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '-' || *p == '_' ||
-			*p == '.' || *p == '~' || (*p == '/' && keep_slash))
+		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '-' ||
+			*p == '_' || *p == '.' || *p == '~' || (*p == '/' && keep_slash))
 			*out++ = *p;
 		else
 		{
@@ -126,13 +126,13 @@ hash_canonical_request(const DmS3Sign *request, char *hex)
 		return false;
 	join_names(request, names, sizeof(names));
 	done = EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 && hash_text(digest, request->method) &&
-		hash_text(digest, "\n") && hash_text(digest, request->path) && hash_text(digest, "\n") &&
-		hash_text(digest, request->query) && hash_text(digest, "\n");
+		   hash_text(digest, "\n") && hash_text(digest, request->path) && hash_text(digest, "\n") &&
+		   hash_text(digest, request->query) && hash_text(digest, "\n");
 	for (int i = 0; done && i < request->nheaders; i++)
 		done = hash_text(digest, request->headers[i].name) && hash_text(digest, ":") &&
-			hash_text(digest, request->headers[i].value) && hash_text(digest, "\n");
+			   hash_text(digest, request->headers[i].value) && hash_text(digest, "\n");
 	done = done && hash_text(digest, "\n") && hash_text(digest, names) && hash_text(digest, "\n") &&
-		hash_text(digest, request->payload_sha256) && EVP_DigestFinal_ex(digest, bytes, NULL) == 1;
+		   hash_text(digest, request->payload_sha256) && EVP_DigestFinal_ex(digest, bytes, NULL) == 1;
 	EVP_MD_CTX_free(digest);
 	if (done)
 		write_hex(bytes, hex);
@@ -150,7 +150,7 @@ derive_key(const DmS3Sign *request, uint8 *key)
 
 	strlcpy(date, request->amz_date, sizeof(date));
 	done = done && hmac(first, len, date, key) && hmac(key, SHA256_BYTES, request->region, key) &&
-		hmac(key, SHA256_BYTES, "s3", key) && hmac(key, SHA256_BYTES, "aws4_request", key);
+		   hmac(key, SHA256_BYTES, "s3", key) && hmac(key, SHA256_BYTES, "aws4_request", key);
 	OPENSSL_cleanse(first, sizeof(first));
 	return done;
 }

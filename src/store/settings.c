@@ -117,7 +117,7 @@ static bool
 has_mapping(Oid server_oid, Oid user_oid)
 {
 	return SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(user_oid), ObjectIdGetDatum(server_oid)) ||
-		SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server_oid));
+		   SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server_oid));
 }
 
 /* Reads the keys of the user's mapping. Raises 42704, with the command to run, when they are not there. */
@@ -141,12 +141,13 @@ read_mapping(DmStoreSettings *settings, Oid user_oid)
 		}
 	}
 	if (!settings->access_key_id || !settings->secret_access_key)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("no credentials for server \"%s\" and user \"%s\"",
-						settings->server_name,
-						GetUserNameFromId(user_oid, true)),
-				 errhint("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...');",
-						 quote_identifier(GetUserNameFromId(user_oid, false)),
-						 quote_identifier(settings->server_name))));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("no credentials for server \"%s\" and user \"%s\"",
+					settings->server_name,
+					GetUserNameFromId(user_oid, true)),
+			 errhint("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...');",
+					 quote_identifier(GetUserNameFromId(user_oid, false)),
+					 quote_identifier(settings->server_name))));
 }

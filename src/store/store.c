@@ -137,8 +137,10 @@ check_bucket(const DmStore *store, const char *bucket)
 {
 	Size len = strlen(bucket);
 
-	if (len == 0 || len > 255 || bucket[0] == '.' || strspn(bucket, "abcdefghijklmnopqrstuvwxyz"
-																	 "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != len)
+	if (len == 0 || len > 255 || bucket[0] == '.' ||
+		strspn(bucket,
+			   "abcdefghijklmnopqrstuvwxyz"
+			   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != len)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid bucket name \"%s\"", bucket),
