@@ -12,6 +12,11 @@
 #error "datamill needs PostgreSQL 15 or later"
 #endif
 
+/* 16 moved SET_VARSIZE() and its like from postgres.h to a header of their own. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* The object_aclcheck() family replaced one function a catalog in 16. */
 #if PG_VERSION_NUM >= 160000
 #include "utils/acl.h"

@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
 #include "rows/convert.h"
 #include "rows/convert_internal.h"
 

@@ -9,6 +9,7 @@
 #include "utils/expandeddatum.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "rows/row_buffer.h"
 
 #define BLOCK_BYTES (256 * 1024)

@@ -26,6 +26,7 @@
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
+#include "base/compat.h"
 #include "rows/row_ops.h"
 
 #define TAG_NULL 0
