@@ -38,7 +38,7 @@ csv_grow_fields(DmCsvState *csv)
 {
 	if (csv->scan.nfields > DM_CSV_MAX_FIELDS)
 		csv_too_large(csv, "fields", DM_CSV_MAX_FIELDS);
-	csv->fields_size *= 2;
+	csv->fields_size = Min(2 * csv->fields_size, DM_CSV_MAX_FIELDS + 2 * DM_CSV_BLOCK);
 	csv->head.fields = repalloc(csv->head.fields, csv->fields_size * sizeof(DmCsvField));
 }
 

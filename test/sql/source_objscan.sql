@@ -36,7 +36,13 @@ SELECT id, name, note FROM read('s3://objscan/good/*');
 SELECT id, name, note FROM read('s3://objscan/latin1/*.csv');
 ALTER FOREIGN TABLE people OPTIONS (ADD encoding 'LATIN1');
 SELECT id, name, note FROM read('s3://objscan/latin1/*.csv');
-ALTER FOREIGN TABLE people OPTIONS (DROP encoding);
+-- SJIS has characters whose second byte is a backslash, or whatever the delimiter may be from 0x30 up.
+ALTER FOREIGN TABLE people OPTIONS (SET encoding 'SJIS');
+SELECT id, name, note FROM read('s3://objscan/sjis/*.csv');
+SELECT id, name, note FROM read('s3://objscan/latin1/*.csv');
+ALTER FOREIGN TABLE people OPTIONS (ADD delimiter '|');
+SELECT id, name, note FROM read('s3://objscan/sjis/*.csv');
+ALTER FOREIGN TABLE people OPTIONS (DROP encoding, DROP delimiter);
 
 -- Nothing there.
 SELECT id FROM read('s3://objscan/nothing/*.csv');
@@ -64,6 +70,9 @@ SELECT id FROM read('s3://objscan/bad/utf16.csv');
 SELECT id FROM read('s3://objscan/bad/cr.csv');
 SELECT id FROM read('s3://objscan/bad/lf.csv');
 SELECT id FROM read('s3://objscan/bad/zstd.csv.zst');
+\set file :buckets '/objscan/bad/fields.csv'
+COPY (SELECT 'id,name,note' UNION ALL SELECT repeat(',', 70000)) TO :'file';
+SELECT id FROM read('s3://objscan/bad/fields.csv');
 
 -- Columns that are not used are not converted, but the structure is always checked.
 ALTER FOREIGN TABLE people OPTIONS (SET url 's3://objscan/bad/number.csv');
