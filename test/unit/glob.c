@@ -92,6 +92,66 @@ test_braces(void)
 	   "more than 1024 alternatives raise 54000");
 }
 
+/* What the file comment of store/glob.c says, by plain backtracking: without sets and braces. */
+static bool
+matches(const char *start, const char *pattern, const char *key)
+{
+	if (pattern[0] == '*' && pattern[1] == '*')
+	{
+		bool steps = pattern[2] == '/' && (pattern == start || pattern[-1] == '/');
+
+		for (const char *k = key;; k++)
+		{
+			if ((!steps || k == key || k[-1] == '/') && matches(start, pattern + (steps ? 3 : 2), k))
+				return true;
+			if (*k == '\0')
+				return false;
+		}
+	}
+	if (pattern[0] == '*')
+	{
+		for (const char *k = key;; k++)
+		{
+			if (matches(start, pattern + 1, k))
+				return true;
+			if (*k == '\0' || *k == '/')
+				return false;
+		}
+	}
+	if (*pattern == '\0' || *key == '\0')
+		return *pattern == *key;
+	return (*pattern == *key || (*pattern == '?' && *key != '/')) && matches(start, pattern + 1, key + 1);
+}
+
+/* Random patterns and keys of few characters give what plain backtracking gives. */
+static void
+test_random(void)
+{
+	unsigned int seed = 1;
+	int matched = 0;
+	int different = 0;
+
+	for (int i = 0; i < 300000; i++)
+	{
+		char pattern[10] = "";
+		char key[10] = "";
+		int pattern_len = rand_r(&seed) % 9;
+		int key_len = rand_r(&seed) % 9;
+		bool want;
+
+		for (int j = 0; j < pattern_len; j++)
+			pattern[j] = "ab/**?*"[rand_r(&seed) % 7];
+		for (int j = 0; j < key_len; j++)
+			key[j] = "ab/"[rand_r(&seed) % 3];
+		want = matches(pattern, pattern, key);
+		matched += want;
+		if (dm_glob_match(pattern, key) != want && different++ < 5)
+			printf("# %s %s should be %d\n", pattern, key, want);
+	}
+	ok(different == 0, "random patterns");
+	ok(matched > 10000, "of which enough match");
+}
+
 int
 main(void)
 {
@@ -108,5 +168,6 @@ main(void)
 	ok(strcmp(dm_glob_prefix("a/b"), "a/b") == 0, "prefix of a plain key");
 	test_stars();
 	test_braces();
+	test_random();
 	return done();
 }
