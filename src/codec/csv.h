@@ -13,12 +13,12 @@
 
 typedef struct DmCsvOptions
 {
-	char delimiter;		/* ',' */
-	char quote;			/* '"' */
-	char escape;		/* same as quote by default */
-	const char *null;	/* unquoted text that means NULL; '' by default */
-	int encoding;		/* of the bytes; the database's by default */
-	bool header;		/* the first record of each object names the columns */
+	char delimiter;	  /* ',' */
+	char quote;		  /* '"' */
+	char escape;	  /* same as quote by default */
+	const char *null; /* unquoted text that means NULL; '' by default */
+	int encoding;	  /* of the bytes; the database's by default */
+	bool header;	  /* the first record of each object names the columns */
 } DmCsvOptions;
 
 typedef struct DmCsvField
@@ -32,10 +32,10 @@ typedef struct DmCsvReader
 {
 	DmCsvField *fields;
 	int nfields;
-	int64 record;	 /* 1 for the first record of the stream, the header included */
-	int64 line;		 /* physical line on which this record starts, from 1 */
-	uint64 offset;	 /* byte offset of this record in the (uncompressed) stream */
-	bool has_high;	 /* this record holds a byte >= 0x80 or a NUL: it needs an encoding check */
+	int64 record;  /* 1 for the first record of the stream, the header included */
+	int64 line;	   /* physical line on which this record starts, from 1 */
+	uint64 offset; /* byte offset of this record in the (uncompressed) stream */
+	bool has_high; /* this record holds a byte >= 0x80 or a NUL: it needs an encoding check */
 } DmCsvReader;
 
 extern void dm_csv_options_init(DmCsvOptions *options);

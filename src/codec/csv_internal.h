@@ -20,21 +20,21 @@
 typedef enum DmCsvEol
 {
 	DM_CSV_EOL_UNKNOWN, /* before the end of the first line */
-	DM_CSV_EOL_LF,		 /* LF, with or without a CR before it */
+	DM_CSV_EOL_LF,		/* LF, with or without a CR before it */
 	DM_CSV_EOL_CR
 } DmCsvEol;
 
 /* Where the scan stands; copied to locals in the innermost loop. */
 typedef struct DmCsvScan
 {
-	uint64 mask; /* the bytes of block that matter and are not yet dealt with */
-	char *block; /* first byte of the last block scanned */
-	char *next;	 /* first byte not scanned */
-	char *end;	 /* end of the data in the buffer */
-	char *field; /* start of the current field */
-	int nfields; /* complete ones of this record */
+	uint64 mask;	 /* the bytes of block that matter and are not yet dealt with */
+	char *block;	 /* first byte of the last block scanned */
+	char *next;		 /* first byte not scanned */
+	char *end;		 /* end of the data in the buffer */
+	char *field;	 /* start of the current field */
+	int nfields;	 /* complete ones of this record */
 	bool block_high; /* the last block holds a NUL or a byte that is not ASCII */
-	bool high;	 /* ... or another block of this record does */
+	bool high;		 /* ... or another block of this record does */
 } DmCsvScan;
 
 typedef struct DmCsvState
@@ -44,15 +44,15 @@ typedef struct DmCsvState
 	DmCsvPattern pattern;
 	DmCsvOptions options;
 	DmCsvEol eol;
-	int fields_size;	/* how many head.fields has room for */
+	int fields_size; /* how many head.fields has room for */
 	DmStream *in;
-	bool at_end;		/* the stream has no more */
+	bool at_end; /* the stream has no more */
 	char *buffer;
-	Size buffer_size;	/* without the padding */
+	Size buffer_size;	  /* without the padding */
 	uint64 buffer_offset; /* of the buffer's first byte in the stream */
-	char *record;		/* start of the current record */
-	char *opened;		/* the quote that is open, or the field's last one */
-	int64 next_line;	/* line after what was read so far */
+	char *record;		  /* start of the current record */
+	char *opened;		  /* the quote that is open, or the field's last one */
+	int64 next_line;	  /* line after what was read so far */
 } DmCsvState;
 
 /* csv_buffer.c: gets more bytes; reads the first ones. */

@@ -62,10 +62,9 @@ static pg_attribute_always_inline uint64
 csv_scan_vector(const DmCsvNeedles *needles, const char *data, __m128i *high)
 {
 	__m128i bytes = _mm_loadu_si128((const __m128i *) data);
-	__m128i newline = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')),
-								   _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')));
-	__m128i other =
-		_mm_or_si128(_mm_cmpeq_epi8(bytes, needles->delimiter), _mm_cmpeq_epi8(bytes, needles->quote));
+	__m128i newline =
+		_mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')));
+	__m128i other = _mm_or_si128(_mm_cmpeq_epi8(bytes, needles->delimiter), _mm_cmpeq_epi8(bytes, needles->quote));
 
 	*high = _mm_or_si128(*high, _mm_or_si128(bytes, _mm_cmpeq_epi8(bytes, _mm_setzero_si128())));
 	return (uint64) (uint32) _mm_movemask_epi8(_mm_or_si128(newline, other));

@@ -187,9 +187,9 @@ parse_decimal(const char *data, int len, Decimal *decimal)
 static Datum
 convert_float8(DmConverter *converter, const char *data, int len)
 {
-	static const double powers[DM_DOUBLE_EXACT_POWER + 1] = {1e0,  1e1,  1e2,	1e3,  1e4,	1e5,  1e6,	1e7,
-															 1e8,  1e9,  1e10,	1e11, 1e12, 1e13, 1e14, 1e15,
-															 1e16, 1e17, 1e18,	1e19, 1e20, 1e21, 1e22};
+	static const double powers[DM_DOUBLE_EXACT_POWER + 1] = {1e0,  1e1,	 1e2,  1e3,	 1e4,  1e5,	 1e6,  1e7,
+															 1e8,  1e9,	 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+															 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 	Decimal decimal;
 	double value;
 
@@ -283,8 +283,7 @@ hex_values(__m128i text, __m128i *valid)
 static pg_attribute_always_inline __m128i
 hex_join(__m128i values)
 {
-	return _mm_and_si128(_mm_or_si128(_mm_slli_epi16(values, 4), _mm_srli_epi16(values, 8)),
-						 _mm_set1_epi16(0xFF));
+	return _mm_and_si128(_mm_or_si128(_mm_slli_epi16(values, 4), _mm_srli_epi16(values, 8)), _mm_set1_epi16(0xFF));
 }
 
 /* Parses the 32 hex digits at 0-7, 9-12, 14-17, 19-22 and 24-35. Returns false if one is none. */

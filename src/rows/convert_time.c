@@ -41,11 +41,10 @@ parse_date(const char *data, int *days)
 	int month;
 	int day;
 
-	if (data[4] != '-' || data[7] != '-' || !parse_number(data, 4, &year) ||
-		!parse_number(data + 5, 2, &month) || !parse_number(data + 8, 2, &day))
+	if (data[4] != '-' || data[7] != '-' || !parse_number(data, 4, &year) || !parse_number(data + 5, 2, &month) ||
+		!parse_number(data + 8, 2, &day))
 		return false;
-	if (year < 1 || month < 1 || month > MONTHS_PER_YEAR || day < 1 ||
-		day > day_tab[isleap(year)][month - 1])
+	if (year < 1 || month < 1 || month > MONTHS_PER_YEAR || day < 1 || day > day_tab[isleap(year)][month - 1])
 		return false;
 	*days = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
 	return true;
@@ -99,8 +98,8 @@ parse_timestamp(const DmConverter *converter, const char *data, int len, Timesta
 			return 0;
 		used += 1 + digits;
 	}
-	*result = days * USECS_PER_DAY + ((hours * MINS_PER_HOUR + minutes) * SECS_PER_MINUTE + seconds) * USECS_PER_SEC +
-			  micros;
+	*result = days * USECS_PER_DAY +
+			  ((hours * MINS_PER_HOUR + minutes) * SECS_PER_MINUTE + seconds) * USECS_PER_SEC + micros;
 	return used;
 }
 

@@ -74,7 +74,9 @@ check_not_empty(const DmObjScan *scan)
 			 errdetail("%lld objects were listed whose keys begin like the URL.",
 					   (long long) scan->stats.objects_listed),
 			 len > 0 && scan->spec.url[len - 1] == '/'
-				 ? errhint("A folder is no object: write %s*, or %s** for all below it.", scan->spec.url, scan->spec.url)
+				 ? errhint("A folder is no object: write %s*, or %s** for all below it.",
+						   scan->spec.url,
+						   scan->spec.url)
 				 : errhint("Check the URL, or set the option allow_empty if there may be none.")));
 }
 
@@ -108,8 +110,7 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 bool
 dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot)
 {
-	ErrorContextCallback callback = {
-		.previous = error_context_stack, .callback = scan_error_context, .arg = scan};
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = scan_error_context, .arg = scan};
 	MemoryContext old;
 	bool found;
 
@@ -275,8 +276,8 @@ fill_specials(DmObjScan *scan, TupleTableSlot *slot)
 	{
 		int attribute = map->specials[i];
 
-		slot->tts_values[attribute] = dm_objmap_special(
-			map->kinds[attribute], scan->object, scan->row, &slot->tts_isnull[attribute]);
+		slot->tts_values[attribute] =
+			dm_objmap_special(map->kinds[attribute], scan->object, scan->row, &slot->tts_isnull[attribute]);
 	}
 }
 
@@ -338,7 +339,10 @@ scan_error_context(void *arg)
 	column = NameStr(TupleDescAttr(scan->map->desc, scan->target->attribute)->attname);
 	if (!scan->field)
 		errcontext("%s, row %lld (line %lld), column %s",
-				   scan->uri, (long long) scan->row, (long long) scan->csv->line, column);
+				   scan->uri,
+				   (long long) scan->row,
+				   (long long) scan->csv->line,
+				   column);
 	else
 		errcontext("%s, row %lld (line %lld), column %s: \"%.*s%s\"",
 				   scan->uri,

@@ -26,10 +26,10 @@ typedef struct DmObjScanSpec
 	const char *url; /* s3://bucket/glob */
 	DmCsvOptions csv;
 	DmMatch match;
-	bool allow_empty;	  /* no matching object is not an error */
-	TupleDesc desc;		  /* the rows' shape; dropped attributes are NULL */
-	char **field_names;	  /* header name of each attribute, or NULL for the attribute's own name */
-	Bitmapset *needed;	  /* attnums (from 1) to convert; the others are left NULL. NULL with all_needed false: none */
+	bool allow_empty;	/* no matching object is not an error */
+	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
+	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
+	Bitmapset *needed; /* attnums (from 1) to convert; the others are left NULL. NULL with all_needed false: none */
 	bool all_needed;
 	Bitmapset *force_null;	   /* attnums whose null text is NULL in quotes, too */
 	Bitmapset *force_not_null; /* attnums whose null text is a value like any other */
@@ -39,7 +39,7 @@ typedef struct DmObjScanStats
 {
 	int64 objects_listed; /* seen in the listing under the literal prefix */
 	int64 objects_matched;
-	int64 objects_read; /* opened so far */
+	int64 objects_read;	 /* opened so far */
 	int64 bytes_matched; /* their sizes */
 	int64 bytes_read;	 /* bytes as stored that were consumed */
 	int64 rows;

@@ -21,8 +21,8 @@ typedef enum DmObjColumn
 /* A wanted column and the field it comes from. */
 typedef struct DmObjTarget
 {
-	int attribute; /* index in the row, from 0 */
-	int field;	   /* index in the record, from 0 */
+	int attribute;		 /* index in the row, from 0 */
+	int field;			 /* index in the record, from 0 */
 	bool force_null;	 /* the null text is NULL in quotes, too */
 	bool force_not_null; /* the null text is a value like any other */
 	DmConverter *converter;
@@ -32,13 +32,12 @@ typedef struct DmObjTarget
 typedef struct DmObjMap
 {
 	TupleDesc desc;
-	const char **names;	   /* header name of each attribute; NULL: it has no field */
-	DmObjColumn *kinds;	   /* of each attribute */
+	const char **names;		 /* header name of each attribute; NULL: it has no field */
+	DmObjColumn *kinds;		 /* of each attribute */
 	DmConverter *converters; /* of each attribute that is needed */
-	int nexpected;		   /* attributes that have a field */
-	int nfields;		   /* fields that a record of the current object must have */
-	bool by_header;		   /* ... because its header has so many */
-	DmObjTarget *targets;  /* needed attributes, in the order of their fields */
+	int nfields;			 /* fields that a record of the current object must have */
+	bool by_header;			 /* ... because its header has so many */
+	DmObjTarget *targets;	 /* needed attributes, in the order of their fields */
 	int ntargets;
 	int *specials; /* needed attributes that have no field, by index */
 	int nspecials;

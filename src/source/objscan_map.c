@@ -69,7 +69,6 @@ map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
 		return;
 	}
 	map->names[i] = name ? name : NameStr(attribute->attname);
-	map->nexpected++;
 	if (needed)
 	{
 		dm_converter_init(&map->converters[i], attribute);
@@ -175,12 +174,13 @@ header_mismatch(const char *uri, StringInfo unknown, StringInfo missing, StringI
 		appendStringInfo(&detail, "%sColumns that are no field: %s.", detail.len ? " " : "", missing->data);
 	if (twice->len > 0)
 		appendStringInfo(&detail, "%sFields that come twice: %s.", detail.len ? " " : "", twice->data);
-	ereport(ERROR,
-			(errcode(twice->len > 0 && unknown->len + missing->len == 0 ? ERRCODE_DUPLICATE_COLUMN
-																		: ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("header of \"%s\" does not match the columns", uri),
-			 errdetail_internal("%s", detail.data),
-			 errhint("Name the columns as the header does, in the same case, or set the option match to 'position'.")));
+	ereport(
+		ERROR,
+		(errcode(twice->len > 0 && unknown->len + missing->len == 0 ? ERRCODE_DUPLICATE_COLUMN
+																	: ERRCODE_UNDEFINED_COLUMN),
+		 errmsg("header of \"%s\" does not match the columns", uri),
+		 errdetail_internal("%s", detail.data),
+		 errhint("Name the columns as the header does, in the same case, or set the option match to 'position'.")));
 }
 
 /*
