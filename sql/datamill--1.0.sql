@@ -91,6 +91,8 @@ CREATE TABLE datamill.merge_catalog (
   unchanged bigint NOT NULL,
   missing bigint NOT NULL,
   rejected bigint NOT NULL,
+  refreshed bigint NOT NULL,
+  live_rows bigint,
   receipt text NOT NULL,
   started_at timestamptz NOT NULL,
   finished_at timestamptz NOT NULL,
@@ -104,13 +106,13 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.merge_catalog_merge_id_seq'
 
 CREATE VIEW datamill.merges WITH (security_barrier) AS
 SELECT m.merge_id, d.current_table AS dataset, m.effective, m.effective_day, m.mode, m.source, m.inserted, m.updated,
-  m.deleted, m.unchanged, m.missing, m.rejected, m.receipt, m.started_at, m.finished_at, m.merged_by
+  m.deleted, m.unchanged, m.missing, m.rejected, m.refreshed, m.live_rows, m.receipt, m.started_at, m.finished_at, m.merged_by
 FROM datamill.merge_catalog m JOIN datamill.dataset_catalog d USING (dataset_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o
               WHERE o.oid IN (d.owner, m.merged_by) AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
 GRANT SELECT ON datamill.merges TO PUBLIC;
 COMMENT ON VIEW datamill.merges IS
-  'One row a merge of a dataset whose owner, or whose merging role, the caller is a member of. effective is the argument; effective_day the date stored where the dataset keeps dates.';
+  'One row a merge of a dataset whose owner, or whose merging role, the caller is a member of. effective is the argument; effective_day the date stored where the dataset keeps dates; refreshed the unchanged rows whose untracked columns were brought up to date; live_rows the rows of current after it.';
 
 CREATE FUNCTION datamill.cdc_merge(
   target text, source text, keys text[] DEFAULT NULL, effective timestamptz DEFAULT pg_catalog.now(),
@@ -119,7 +121,29 @@ CREATE FUNCTION datamill.cdc_merge(
   OUT rejected bigint, OUT receipt text)
 AS 'MODULE_PATHNAME', 'dm_cdc_merge_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.cdc_merge(text, text, text[], timestamptz, text, jsonb) IS
-  'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: keys missing from the source are closed. Options: deletes (close, ignore), untracked (column names), effective_type (date, timestamptz), allow_empty, and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source, 22023 an effective date before the last one or an unknown option, 02000 an empty source.';
+  'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: the source holds every live key, and versions of keys that are missing from it are closed. Mode delta: the source holds keys that are new or may have changed; all others are left alone. Options: deletes (close, ignore), scope (condition on current: full within it), max_delete_percent, untracked (column names), effective_type (date, timestamptz), allow_empty, and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source, 22023 an effective date before the last one or an unknown option, 02000 an empty source, 54000 more deletes than max_delete_percent, 40001 a concurrent merge in REPEATABLE READ.';
+
+CREATE FUNCTION datamill.cdc_plan(
+  target text, source text, keys text[] DEFAULT NULL, effective timestamptz DEFAULT pg_catalog.now(),
+  mode text DEFAULT 'full', options jsonb DEFAULT '{}')
+RETURNS TABLE (operation text, rows bigint, sample jsonb)
+AS 'MODULE_PATHNAME', 'dm_cdc_plan_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.cdc_plan(text, text, text[], timestamptz, text, jsonb) IS
+  'What cdc_merge with the same arguments would do, without doing it: for each operation (I, U, D, N, X) the number of rows and up to five keys as examples. Raises what the merge would raise about the source and the dataset. Needs SELECT on the current table only.';
+
+CREATE FUNCTION datamill.cdc_undo(
+  target text, OUT merge_id bigint, OUT removed bigint, OUT restored bigint, OUT receipt text)
+AS 'MODULE_PATHNAME', 'dm_cdc_undo_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.cdc_undo(text) IS
+  'Takes the last merge of a dataset back: versions that it made are removed from current, versions that it ended return from history. Returns the merge and the numbers of versions removed and restored. Errors: 55000 no merge to take back, 0A000 the merge brought untracked columns up to date, whose values before are not kept.';
+
+CREATE FUNCTION datamill.cdc_restate(
+  target text, source text, effective timestamptz, mode text DEFAULT 'full', options jsonb DEFAULT '{}',
+  OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT unchanged bigint, OUT missing bigint,
+  OUT rejected bigint, OUT receipt text)
+AS 'MODULE_PATHNAME', 'dm_cdc_restate_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.cdc_restate(text, text, timestamptz, text, jsonb) IS
+  'Replaces the batch of the last effective date: takes every merge of that date back and merges the source in their place, in one transaction. Returns as cdc_merge. Errors: as cdc_merge and cdc_undo, and 22023 for a date that is not the last.';
 
 CREATE FUNCTION datamill.generate_cdc(
   initial bigint, incremental bigint, keys integer, nonkeys integer, deleted double precision,

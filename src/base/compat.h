@@ -123,6 +123,15 @@ dm_estate_set_relation(EState *estate, RangeTblEntry *rte, const Bitmapset *upda
 #define dm_attribute_changed(desc, i) ((void) 0)
 #endif
 
+/* 18 asks whether a deferrable primary key would do, and has scans count themselves for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define dm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)
+#define dm_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define dm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#define dm_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
 /* tuplesort got an int of options instead of a bool in 15; its variants moved to their own header in 16. */
 #include "utils/tuplesort.h"
 

@@ -7,6 +7,7 @@
 #include "postgres.h"
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
 #include "nodes/primnodes.h"
 #include "utils/date.h"
@@ -14,6 +15,8 @@
 #include "utils/relcache.h"
 
 #include "rows/row_ops.h"
+
+struct DmApply;
 
 /* Names of the columns that a dataset adds. */
 #define DM_COL_OPERATION "operation"
@@ -38,6 +41,7 @@ typedef struct DmDataset
 	Oid effective_type; /* DATEOID or TIMESTAMPTZOID */
 	int64 last_merge;	/* 0 when there was none */
 	Datum last_effective; /* of the effective type; meaningless when there was no merge */
+	int64 live_rows;	  /* rows of current after the last merge, as it counted them */
 } DmDataset;
 
 /* The options of a merge that are not the source's. */
@@ -49,6 +53,8 @@ typedef struct DmMergeOptions
 	bool close_deletes;
 	bool allow_empty;
 	Oid effective_type; /* InvalidOid if not given */
+	const char *scope;	/* SQL condition on current, or NULL */
+	double max_delete_percent;
 } DmMergeOptions;
 
 typedef struct DmMergeSpec
@@ -71,6 +77,13 @@ typedef struct DmMergeCounts
 	int64 rejected;
 	int64 refreshed; /* unchanged rows whose untracked columns were brought up to date */
 } DmMergeCounts;
+
+typedef struct DmUndoCounts
+{
+	int64 merge_id; /* of the merge that was taken back */
+	int64 removed;	/* versions that it had made */
+	int64 restored; /* versions that it had ended */
+} DmUndoCounts;
 
 /* Where each column of a dataset is: indexes from 0 into the source's row (`wanted`), attribute numbers of the tables. */
 typedef struct DmShape
@@ -103,7 +116,8 @@ extern void dm_dataset_lock(const RangeVar *target);
 extern bool dm_dataset_find(Oid current, DmDataset *dataset);
 extern void dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes);
 extern int64 dm_dataset_next_merge(void);
-extern void dm_dataset_check_rights(const DmDataset *dataset);
+extern void dm_dataset_check_rights(const DmDataset *dataset, bool read_only);
+extern void dm_dataset_check_undo_rights(const DmDataset *dataset);
 
 /* dataset_ddl.c */
 extern void dm_dataset_create(const RangeVar *target, TupleDesc columns, DmDataset *dataset);
@@ -115,7 +129,15 @@ extern DmShape *dm_shape_make(const DmDataset *dataset, Relation current, Relati
 /* options.c */
 extern DmMergeOptions *dm_merge_options_parse(Jsonb *options, Jsonb **source_options);
 
+/* scope.c */
+extern ExprState *dm_scope_prepare(const char *scope, Relation current, EState *estate);
+
 /* merge.c */
 extern char *dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts);
+extern const struct DmApply *dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts);
+
+/* undo.c */
+extern char *dm_cdc_undo(const char *target, DmUndoCounts *counts);
+extern char *dm_cdc_restate(const DmMergeSpec *spec, DmMergeCounts *counts);
 
 #endif

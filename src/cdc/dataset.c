@@ -108,7 +108,7 @@ dataset_read(Oid current, DmDataset *dataset)
 
 	dm_catalog_begin(&scope);
 	SPI_execute_with_args("SELECT d.dataset_id, d.history_table::oid, d.keys, d.untracked, d.deletes = 'close', "
-						  "d.effective_type = 'date', m.merge_id, m.effective, m.effective_day "
+						  "d.effective_type = 'date', m.merge_id, m.effective, m.effective_day, m.live_rows "
 						  "FROM datamill.dataset_catalog d LEFT JOIN LATERAL (SELECT * FROM datamill.merge_catalog m "
 						  "WHERE m.dataset_id = d.dataset_id ORDER BY m.merge_id DESC LIMIT 1) m ON true "
 						  "WHERE d.current_table = $1::regclass",
@@ -121,10 +121,10 @@ dataset_read(Oid current, DmDataset *dataset)
 	found = SPI_processed == 1;
 	if (found)
 	{
-		Datum row[9];
-		bool nulls[9];
+		Datum row[10];
+		bool nulls[10];
 
-		for (int i = 0; i < 9; i++)
+		for (int i = 0; i < lengthof(row); i++)
 			row[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
 		MemoryContextSwitchTo(caller);
 		dataset->id = DatumGetInt64(row[0]);
@@ -137,6 +137,7 @@ dataset_read(Oid current, DmDataset *dataset)
 		dataset->close_deletes = DatumGetBool(row[4]);
 		dataset->effective_type = DatumGetBool(row[5]) ? DATEOID : TIMESTAMPTZOID;
 		dataset->last_merge = nulls[6] ? 0 : DatumGetInt64(row[6]);
+		dataset->live_rows = nulls[9] ? -1 : DatumGetInt64(row[9]);
 		dataset->last_effective = nulls[6] ? (Datum) 0 : DatumGetBool(row[5]) ? row[8] : row[7];
 	}
 	dm_catalog_end(&scope);
@@ -207,16 +208,31 @@ dm_dataset_next_merge(void)
 	return id;
 }
 
-/* Raises unless the current user may do to both tables what a merge does, and no row-level security stands between. */
+/*
+ * Raises unless the current user may do to both tables what a merge does (or, read_only, what a plan does), and no
+ * row-level security stands between.
+ */
 void
-dm_dataset_check_rights(const DmDataset *dataset)
+dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 {
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->history)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the history table of dataset %s does not exist any more", dataset->name)));
+	if (read_only)
+	{
+		table_check_rights(dataset->current, ACL_SELECT);
+		return;
+	}
 	table_check_rights(dataset->current, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
 	table_check_rights(dataset->history, ACL_INSERT);
+}
+
+/* Raises unless the current user may also take versions out of history, as an undo does. */
+void
+dm_dataset_check_undo_rights(const DmDataset *dataset)
+{
+	table_check_rights(dataset->history, ACL_SELECT | ACL_INSERT | ACL_DELETE);
 }
 
 /* Raises 42501 unless the current user has all the rights of mode on the table. */

@@ -1,117 +1,103 @@
 /*
- * match.c: matches source rows with the current table and writes what changed.
+ * match.c: matches source rows with the current table and has what changed applied.
  *
  * Invariants:
  * 1. One pass over current puts the hash of each key and its tuple id into a table; one pass over the source looks each
- *    row up. Memory stays within work_mem x hash_mem_multiplier, plus work_mem to sort new rows.
+ *    row up. A delta that fits one batch and is small beside the table is looked up in the key index instead. Memory
+ *    stays within work_mem x hash_mem_multiplier, plus work_mem to sort new rows.
  * 2. Hashes only find candidates. Whether keys or values are the same is decided by comparing the values of the two
  *    rows, by the types' own equality, so colliding hashes and rows edited by hand come out right.
  * 3. Source rows are collected in batches, and those with a candidate are compared and written in the order of tuple
- *    ids, so that the pages of current are read and written in order. New rows are sorted by key, so that the key index is filled in order.
- * 4. A row that did not change is not written.
+ *    ids, so that the pages of current are read and written in order.
+ * 4. Each row of current meets at most one source row: a second one with its key raises.
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
 #include "access/tableam.h"
-#include "access/xact.h"
 #include "executor/executor.h"
 #include "executor/nodeHash.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/typcache.h"
-#include "utils/uuid.h"
 
 #include "base/compat.h"
 #include "base/guc.h"
 #include "cdc/keytable.h"
 #include "cdc/match.h"
+#include "cdc/probe.h"
 #include "rows/row_buffer.h"
-#include "rows/table_writer.h"
 
 #define PREFETCH_DISTANCE 16
 #define KEYS_AT_ONCE 64
 
+/* A look-up in the index costs about as much as passing this many rows in a scan. */
+#define ROWS_A_PROBE 20
+
 struct DmMatcher
 {
 	DmMatcherSpec spec;
-	DmTableWriter *current_writer;
-	DmTableWriter *history_writer;
+	DmApply *apply;
 	Snapshot snapshot;
-	DmKeyTable *keys;		 /* NULL for a new dataset */
-	DmRowBuffer *batch;		 /* source rows: tag = key hash, then position in keys; order = tuple id */
-	Tuplesortstate *inserts; /* new rows in the shape of current, by key */
-	TupleTableSlot *old_slot; /* a row of current */
-	TupleTableSlot *new_slot; /* a row to be written, virtual */
-	AttrNumber compared;	  /* highest attribute of current that comparisons need */
+	Size memory;		/* bytes that keys and batch may take together */
+	DmKeyTable *keys;	/* NULL until current has been scanned */
+	int64 current_rows; /* rows seen in that scan */
+	DmRowBuffer *batch; /* source rows: tag = key hash, then position in keys; order = tuple id */
+	TupleTableSlot *old_slot;  /* a row of current */
+	TupleTableSlot *spilled;   /* a source row, to and from temporary files */
+	AttrNumber compared;	   /* highest attribute of current that comparisons need */
 	uint64 hash_mask;
-	pg_uuid_t key_hash; /* of the row in new_slot */
-	pg_uuid_t row_hash;
 	MemoryContext row_context; /* reset for each row */
 	int64 source_rows;
 };
 
 static void current_scan(DmMatcher *matcher);
 static void keys_add(DmMatcher *matcher, const uint64 *hashes, ItemPointerData *tids, int count);
+static void batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash);
 static void batch_settle(DmMatcher *matcher);
 static int batch_look_up(DmMatcher *matcher);
+static void batch_spill_others(DmMatcher *matcher);
+static bool batch_probe(DmMatcher *matcher);
+static void batch_check_duplicates(DmMatcher *matcher);
 static void candidate_settle(DmMatcher *matcher, const DmBufferedRow *row);
+static void row_settle(DmMatcher *matcher, const DmBufferedRow *row);
 static void old_row_fetch(DmMatcher *matcher, uint64 tid);
-static bool keys_equal(DmMatcher *matcher, const DmBufferedRow *row);
 static bool columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, int ncolumns);
-static void row_insert(DmMatcher *matcher, const Datum *values, const bool *nulls);
-static void row_update(DmMatcher *matcher, const DmBufferedRow *row);
-static void row_refresh(DmMatcher *matcher, const DmBufferedRow *row);
-static void unmatched_close(DmMatcher *matcher);
-static void history_write(DmMatcher *matcher, char ended_by);
-static void new_row_fill(DmMatcher *matcher, TupleTableSlot *slot, const Datum *values, const bool *nulls, char operation);
-static Tuplesortstate *inserts_begin(DmMatcher *matcher);
-static void inserts_write(DmMatcher *matcher);
-static bool same_key(DmMatcher *matcher, TupleTableSlot *a, TupleTableSlot *b);
+static void unmatched_settle(DmMatcher *matcher);
+static bool is_in_scope(DmMatcher *matcher);
+static void deletes_check(DmMatcher *matcher);
 static uint64 key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls);
 static void keys_check_null(DmMatcher *matcher, const bool *nulls);
-static void raise_duplicate(DmMatcher *matcher, const Datum *values);
 
 /*
- * Begins a merge in the current memory context: scans current and opens the writers. The active snapshot is the one the
- * merge sees and must stay until dm_matcher_finish().
+ * Begins a merge in the current memory context. The active snapshot is the one the merge sees and must stay until
+ * dm_matcher_finish().
  */
 DmMatcher *
 dm_matcher_begin(const DmMatcherSpec *spec)
 {
 	DmMatcher *matcher = palloc0(sizeof(DmMatcher));
-	TupleDesc desc = RelationGetDescr(spec->current);
-	Size memory = get_hash_memory_limit();
-	Bitmapset *updated = NULL;
+	const DmShape *shape = spec->apply.shape;
 
 	matcher->spec = *spec;
 	matcher->snapshot = GetActiveSnapshot();
+	matcher->memory = get_hash_memory_limit();
 	matcher->row_context = AllocSetContextCreate(CurrentMemoryContext, "datamill merge row", ALLOCSET_DEFAULT_SIZES);
-	matcher->old_slot = table_slot_create(spec->current, NULL);
-	matcher->new_slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	matcher->old_slot = table_slot_create(spec->apply.current, NULL);
+	matcher->spilled = MakeSingleTupleTableSlot(shape->wanted, &TTSOpsMinimalTuple);
 	matcher->hash_mask = dm_guc_hash_bits >= 64 ? ~UINT64CONST(0) : (UINT64CONST(1) << dm_guc_hash_bits) - 1;
-	for (int i = 0; i < spec->shape->wanted->natts; i++)
+	for (int i = 0; i < shape->wanted->natts; i++)
+		matcher->compared = Max(matcher->compared, shape->current_attribute[i]);
+	if (!spec->apply.new_dataset)
 	{
-		AttrNumber number = spec->shape->current_attribute[i];
-
-		matcher->compared = Max(matcher->compared, number);
-		updated = bms_add_member(updated, number - FirstLowInvalidHeapAttributeNumber);
+		if (spec->mode == DM_MODE_FULL)
+			current_scan(matcher);
+		matcher->batch = dm_row_buffer_make(
+			shape->wanted,
+			Max(matcher->memory / 4,
+				matcher->memory - Min(matcher->memory, matcher->keys ? dm_keytable_bytes(matcher->keys) : matcher->memory)));
 	}
-	if (!spec->new_dataset)
-	{
-		matcher->keys = dm_keytable_make(memory / 4 * 3, (uint64) Max(spec->current->rd_rel->reltuples, 0));
-		matcher->inserts = inserts_begin(matcher);
-		current_scan(matcher);
-		matcher->batch = dm_row_buffer_make(spec->shape->wanted,
-											Max(memory / 4, memory - Min(memory, dm_keytable_bytes(matcher->keys))));
-	}
-	dm_writers_begin();
-	matcher->current_writer = dm_writer_open(spec->current, spec->new_dataset ? NULL : updated, spec->new_dataset);
-	matcher->history_writer = spec->new_dataset ? NULL : dm_writer_open(spec->history, NULL, false);
+	matcher->apply = dm_apply_begin(&spec->apply);
 	return matcher;
 }
 
@@ -121,77 +107,81 @@ dm_matcher_row(TupleTableSlot *slot, void *arg)
 {
 	DmMatcher *matcher = arg;
 	MemoryContext caller;
-	uint64 hash;
 
 	matcher->source_rows++;
 	slot_getallattrs(slot);
 	keys_check_null(matcher, slot->tts_isnull);
 	MemoryContextReset(matcher->row_context);
 	caller = MemoryContextSwitchTo(matcher->row_context);
-	if (matcher->spec.new_dataset)
-	{
-		TupleTableSlot *row = dm_writer_slot(matcher->current_writer);
-
-		new_row_fill(matcher, row, slot->tts_values, slot->tts_isnull, 'I');
-		dm_writer_insert(matcher->current_writer, row);
-		matcher->spec.counts->inserted++;
-	}
+	if (matcher->spec.apply.new_dataset)
+		dm_apply_insert(matcher->apply, slot->tts_values, slot->tts_isnull);
 	else
 	{
-		hash = key_hash64(matcher, slot->tts_values, slot->tts_isnull);
-		if (!dm_keytable_is_here(matcher->keys, hash))
+		uint64 hash = key_hash64(matcher, slot->tts_values, slot->tts_isnull);
+
+		if (matcher->keys && !dm_keytable_is_here(matcher->keys, hash))
 			dm_keytable_put_row(matcher->keys, hash, slot);
-		else if (!dm_row_buffer_add(matcher->batch, slot->tts_values, slot->tts_isnull, 0, hash))
-			batch_settle(matcher);
+		else
+			batch_add(matcher, slot, hash);
 	}
 	MemoryContextSwitchTo(caller);
 }
 
-/* Works off all that is left, closes the versions of keys that did not come, and ends the merge. */
-void
+/*
+ * Works off all that is left, settles the keys that did not come, and ends the merge. Returns how many rows current has
+ * now, or -1 if that is not known.
+ */
+int64
 dm_matcher_finish(DmMatcher *matcher)
 {
-	if (!matcher->spec.new_dataset)
-	{
-		TupleTableSlot *slot = MakeSingleTupleTableSlot(matcher->spec.shape->wanted, &TTSOpsMinimalTuple);
+	const DmMergeCounts *counts = matcher->spec.apply.counts;
+	int64 live_rows = 0;
 
+	if (!matcher->spec.apply.new_dataset && batch_probe(matcher))
+		live_rows = matcher->spec.live_rows;
+	else if (!matcher->spec.apply.new_dataset)
+	{
 		batch_settle(matcher);
-		unmatched_close(matcher);
+		unmatched_settle(matcher);
 		while (dm_keytable_next_partition(matcher->keys))
 		{
-			while (dm_keytable_get_row(matcher->keys, slot))
+			while (dm_keytable_get_row(matcher->keys, matcher->spilled))
 			{
 				CHECK_FOR_INTERRUPTS();
-				slot_getallattrs(slot);
-				if (!dm_row_buffer_add(matcher->batch,
-									   slot->tts_values,
-									   slot->tts_isnull,
-									   0,
-									   key_hash64(matcher, slot->tts_values, slot->tts_isnull)))
-					batch_settle(matcher);
+				slot_getallattrs(matcher->spilled);
+				batch_add(matcher,
+						  matcher->spilled,
+						  key_hash64(matcher, matcher->spilled->tts_values, matcher->spilled->tts_isnull));
 			}
 			batch_settle(matcher);
-			unmatched_close(matcher);
+			unmatched_settle(matcher);
 		}
-		ExecDropSingleTupleTableSlot(slot);
 		ereport(DEBUG1,
 				(errmsg_internal("datamill: keys of \"%s\" were matched in %d partitions",
-								 RelationGetRelationName(matcher->spec.current),
+								 RelationGetRelationName(matcher->spec.apply.current),
 								 dm_keytable_partitions(matcher->keys))));
-		inserts_write(matcher);
-		dm_writer_close(matcher->history_writer);
+		deletes_check(matcher);
+		live_rows = matcher->current_rows;
 	}
-	dm_writer_close(matcher->current_writer);
-	dm_writers_end();
+	dm_apply_finish(matcher->apply);
 	ExecDropSingleTupleTableSlot(matcher->old_slot);
-	ExecDropSingleTupleTableSlot(matcher->new_slot);
+	ExecDropSingleTupleTableSlot(matcher->spilled);
+	return live_rows + counts->inserted - counts->deleted;
 }
 
-/* Puts the key of every row of current into the key table. */
+/* Returns what the matcher applies changes with. */
+const DmApply *
+dm_matcher_apply(const DmMatcher *matcher)
+{
+	return matcher->apply;
+}
+
+/* Makes the key table and puts the key of every row of current into it. */
 static void
 current_scan(DmMatcher *matcher)
 {
-	const DmShape *shape = matcher->spec.shape;
+	const DmShape *shape = matcher->spec.apply.shape;
+	Relation current = matcher->spec.apply.current;
 	int natts = shape->wanted->natts;
 	Datum *values = palloc(sizeof(Datum) * natts);
 	bool *nulls = palloc(sizeof(bool) * natts);
@@ -199,10 +189,12 @@ current_scan(DmMatcher *matcher)
 	uint64 hashes[KEYS_AT_ONCE];
 	ItemPointerData tids[KEYS_AT_ONCE];
 	int count = 0;
-	TableScanDesc scan = table_beginscan(matcher->spec.current, matcher->snapshot, 0, NULL);
+	TableScanDesc scan;
 
+	matcher->keys = dm_keytable_make(matcher->memory / 4 * 3, (uint64) Max(current->rd_rel->reltuples, 0));
 	for (int i = 0; i < shape->nkeys; i++)
 		last_key = Max(last_key, shape->current_attribute[shape->keys[i]]);
+	scan = table_beginscan(current, matcher->snapshot, 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, matcher->old_slot))
 	{
 		MemoryContext caller;
@@ -222,6 +214,7 @@ current_scan(DmMatcher *matcher)
 		tids[count] = matcher->old_slot->tts_tid;
 		dm_keytable_prefetch(matcher->keys, hashes[count++]);
 		MemoryContextSwitchTo(caller);
+		matcher->current_rows++;
 		if (count == KEYS_AT_ONCE)
 		{
 			keys_add(matcher, hashes, tids, count);
@@ -241,17 +234,33 @@ keys_add(DmMatcher *matcher, const uint64 *hashes, ItemPointerData *tids, int co
 		dm_keytable_add(matcher->keys, hashes[i], &tids[i]);
 }
 
+/* Puts a source row into the batch, and works the batch off when it is full. */
+static void
+batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash)
+{
+	if (!dm_row_buffer_add(matcher->batch, slot->tts_values, slot->tts_isnull, 0, hash))
+		batch_settle(matcher);
+}
+
 /*
  * Works off the batch: rows with an unknown key are new; the others are compared with their rows of current, in the
- * order of their places, and written where they differ.
+ * order of their places, and applied where they differ.
  */
 static void
 batch_settle(DmMatcher *matcher)
 {
 	DmRowBuffer *batch = matcher->batch;
-	int first = batch_look_up(matcher);
 
-	for (int i = first; i < batch->nrows; i++)
+	if (!matcher->keys)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(matcher));
+
+		/* a delta that turned out not to be small */
+		current_scan(matcher);
+		MemoryContextSwitchTo(caller);
+		batch_spill_others(matcher);
+	}
+	for (int i = batch_look_up(matcher); i < batch->nrows; i++)
 	{
 		MemoryContext caller;
 
@@ -291,325 +300,252 @@ batch_look_up(DmMatcher *matcher)
 		}
 		row->order = 0; /* before every tuple id */
 		new_rows++;
-		row_insert(matcher, row->values, row->nulls);
+		dm_apply_insert(matcher->apply, row->values, row->nulls);
 	}
 	dm_row_buffer_sort(batch);
 	return new_rows;
 }
 
-/* Finds the row of current with the candidate's key among those with its hash, and writes what is different. */
+/* Sets aside the rows of the batch that do not belong to the partition in memory, and keeps the others. */
+static void
+batch_spill_others(DmMatcher *matcher)
+{
+	DmRowBuffer *batch = matcher->batch;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(matcher->spec.apply.shape->wanted, &TTSOpsVirtual);
+	int kept = 0;
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		DmBufferedRow *row = &batch->rows[i];
+
+		if (dm_keytable_is_here(matcher->keys, row->tag))
+		{
+			batch->rows[kept++] = *row;
+			continue;
+		}
+		ExecClearTuple(slot);
+		memcpy(slot->tts_values, row->values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
+		memcpy(slot->tts_isnull, row->nulls, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+		ExecStoreVirtualTuple(slot);
+		dm_keytable_put_row(matcher->keys, row->tag, slot);
+	}
+	batch->nrows = kept;
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * If the whole source lies in the batch and is small beside the table, looks its rows up in the key index and returns
+ * true; false if current has to be (or was) scanned. Keys that did not come are only counted: that many rows are left.
+ */
+static bool
+batch_probe(DmMatcher *matcher)
+{
+	DmRowBuffer *batch = matcher->batch;
+	DmMergeCounts *counts = matcher->spec.apply.counts;
+	DmProbe *probe;
+
+	if (matcher->keys || matcher->spec.live_rows < (int64) batch->nrows * ROWS_A_PROBE)
+		return false;
+	probe = dm_probe_begin(matcher->spec.apply.current, matcher->spec.apply.shape, matcher->snapshot);
+	if (!probe)
+		return false;
+	batch_check_duplicates(matcher);
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		DmBufferedRow *row = &batch->rows[i];
+		MemoryContext caller;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(matcher->row_context);
+		caller = MemoryContextSwitchTo(matcher->row_context);
+		if (dm_probe_find(probe, row->values, matcher->old_slot))
+		{
+			slot_getsomeattrs(matcher->old_slot, matcher->compared);
+			row_settle(matcher, row);
+		}
+		else
+			dm_apply_insert(matcher->apply, row->values, row->nulls);
+		MemoryContextSwitchTo(caller);
+	}
+	ExecClearTuple(matcher->old_slot);
+	dm_probe_end(probe);
+	counts->missing += Max(matcher->spec.live_rows - counts->updated - counts->unchanged, 0);
+	return true;
+}
+
+/* Raises if two rows of the batch have one key; sorts the batch by key hash. */
+static void
+batch_check_duplicates(DmMatcher *matcher)
+{
+	const DmShape *shape = matcher->spec.apply.shape;
+	DmRowBuffer *batch = matcher->batch;
+
+	for (int i = 0; i < batch->nrows; i++)
+		batch->rows[i].order = batch->rows[i].tag;
+	dm_row_buffer_sort(batch);
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		for (int j = i + 1; j < batch->nrows && batch->rows[j].order == batch->rows[i].order; j++)
+		{
+			bool is_same = true;
+
+			for (int k = 0; k < shape->nkeys && is_same; k++)
+			{
+				int key = shape->keys[k];
+
+				is_same = shape->ops->columns[key].equal(
+					&shape->ops->columns[key], batch->rows[i].values[key], batch->rows[j].values[key]);
+			}
+			if (is_same)
+				dm_raise_duplicate_key(shape, batch->rows[j].values);
+		}
+	}
+}
+
+/* Finds the row of current with the candidate's key among those with its hash, and settles the two. */
 static void
 candidate_settle(DmMatcher *matcher, const DmBufferedRow *row)
 {
-	const DmShape *shape = matcher->spec.shape;
+	const DmShape *shape = matcher->spec.apply.shape;
 	int64 position = (int64) row->tag;
 
 	old_row_fetch(matcher, row->order);
-	while (!keys_equal(matcher, row))
+	while (!columns_equal(matcher, row, shape->keys, shape->nkeys))
 	{
 		uint64 hash = key_hash64(matcher, row->values, row->nulls);
 
 		position = dm_keytable_find_next(matcher->keys, hash, position);
 		if (position == DM_KEY_NONE)
 		{
-			row_insert(matcher, row->values, row->nulls);
+			dm_apply_insert(matcher->apply, row->values, row->nulls);
 			return;
 		}
 		old_row_fetch(matcher, dm_keytable_tid(matcher->keys, position));
 	}
 	if (!dm_keytable_mark(matcher->keys, position))
-		raise_duplicate(matcher, row->values);
+		dm_raise_duplicate_key(shape, row->values);
+	row_settle(matcher, row);
+}
+
+/* Applies what a source row means for the row of current with its key, which is in old_slot. */
+static void
+row_settle(DmMatcher *matcher, const DmBufferedRow *row)
+{
+	const DmShape *shape = matcher->spec.apply.shape;
+
 	if (!columns_equal(matcher, row, shape->tracked, shape->ntracked))
-		row_update(matcher, row);
+		dm_apply_update(matcher->apply, matcher->old_slot, row->values, row->nulls);
+	else if (!columns_equal(matcher, row, shape->untracked, shape->nuntracked))
+		dm_apply_refresh(matcher->apply, matcher->old_slot, row->values, row->nulls);
 	else
-	{
-		matcher->spec.counts->unchanged++;
-		if (!columns_equal(matcher, row, shape->untracked, shape->nuntracked))
-			row_refresh(matcher, row);
-	}
+		dm_apply_unchanged(matcher->apply, row->values, row->nulls);
 }
 
 /* Fetches a row of current into old_slot, as far as comparisons need it. */
 static void
 old_row_fetch(DmMatcher *matcher, uint64 tid)
 {
+	Relation current = matcher->spec.apply.current;
 	ItemPointerData item;
 
 	dm_tid_unpack(tid, &item);
-	if (!table_tuple_fetch_row_version(matcher->spec.current, &item, matcher->snapshot, matcher->old_slot))
+	if (!table_tuple_fetch_row_version(current, &item, matcher->snapshot, matcher->old_slot))
 		elog(ERROR,
 			 "row (%u,%u) of \"%s\" has vanished",
 			 ItemPointerGetBlockNumber(&item),
 			 ItemPointerGetOffsetNumber(&item),
-			 RelationGetRelationName(matcher->spec.current));
+			 RelationGetRelationName(current));
 	slot_getsomeattrs(matcher->old_slot, matcher->compared);
 }
 
-/* True if the candidate's key is that of the row in old_slot. */
-static bool
-keys_equal(DmMatcher *matcher, const DmBufferedRow *row)
-{
-	return columns_equal(matcher, row, matcher->spec.shape->keys, matcher->spec.shape->nkeys);
-}
-
-/* True if the given columns of the candidate equal those of the row in old_slot. */
+/* True if the given columns of the source row equal those of the row in old_slot. */
 static bool
 columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, int ncolumns)
 {
-	const DmShape *shape = matcher->spec.shape;
-	TupleTableSlot *old = matcher->old_slot;
-
 	for (int i = 0; i < ncolumns; i++)
 	{
-		int column = columns[i];
-		int attribute = shape->current_attribute[column] - 1;
-
-		if (!dm_value_equal(&shape->ops->columns[column],
-							row->values[column],
-							row->nulls[column],
-							old->tts_values[attribute],
-							old->tts_isnull[attribute]))
+		if (!dm_column_equal(matcher->spec.apply.shape, columns[i], row->values, row->nulls, matcher->old_slot))
 			return false;
 	}
 	return true;
 }
 
-/* A key that current does not have: its row waits, sorted by key, until all others are settled. */
+/* The keys of the partition that the source did not bring: their versions end, or they are only counted. */
 static void
-row_insert(DmMatcher *matcher, const Datum *values, const bool *nulls)
+unmatched_settle(DmMatcher *matcher)
 {
-	ExecClearTuple(matcher->new_slot);
-	new_row_fill(matcher, matcher->new_slot, values, nulls, 'I');
-	tuplesort_puttupleslot(matcher->inserts, matcher->new_slot);
-	matcher->spec.counts->inserted++;
-}
-
-/* A changed row: the version in old_slot goes to history, the candidate takes its place. */
-static void
-row_update(DmMatcher *matcher, const DmBufferedRow *row)
-{
-	const DmShape *shape = matcher->spec.shape;
-	TupleTableSlot *old = matcher->old_slot;
-	TupleTableSlot *new = matcher->new_slot;
-
-	history_write(matcher, 'U');
-	ExecClearTuple(new);
-	new_row_fill(matcher, new, row->values, row->nulls, 'U');
-	/* the key stays as it was spelt, and an equal value that is stored out of line is not stored again */
-	for (int i = 0; i < shape->wanted->natts; i++)
-	{
-		int attribute = shape->current_attribute[i] - 1;
-
-		if (new->tts_isnull[attribute] || old->tts_isnull[attribute] ||
-			TupleDescAttr(shape->wanted, i)->attlen != -1 ||
-			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(old->tts_values[attribute])))
-			continue;
-		if (columns_equal(matcher, row, &i, 1))
-			new->tts_values[attribute] = old->tts_values[attribute];
-	}
-	for (int i = 0; i < shape->nkeys; i++)
-	{
-		int attribute = shape->current_attribute[shape->keys[i]] - 1;
-
-		new->tts_values[attribute] = old->tts_values[attribute];
-	}
-	dm_writer_update(matcher->current_writer, old, new);
-	matcher->spec.counts->updated++;
-}
-
-/* An unchanged row whose untracked columns differ: they are brought up to date, the version stays. */
-static void
-row_refresh(DmMatcher *matcher, const DmBufferedRow *row)
-{
-	const DmShape *shape = matcher->spec.shape;
-	TupleTableSlot *old = matcher->old_slot;
-	TupleTableSlot *new = matcher->new_slot;
-	int natts = new->tts_tupleDescriptor->natts;
-
-	slot_getallattrs(old);
-	ExecClearTuple(new);
-	memcpy(new->tts_values, old->tts_values, sizeof(Datum) * natts);
-	memcpy(new->tts_isnull, old->tts_isnull, sizeof(bool) * natts);
-	for (int i = 0; i < shape->nuntracked; i++)
-	{
-		int column = shape->untracked[i];
-
-		new->tts_values[shape->current_attribute[column] - 1] = row->values[column];
-		new->tts_isnull[shape->current_attribute[column] - 1] = row->nulls[column];
-	}
-	ExecStoreVirtualTuple(new);
-	dm_writer_update(matcher->current_writer, old, new);
-	matcher->spec.counts->refreshed++;
-}
-
-/* The keys of the partition that the source did not bring: their versions are closed, or only counted. */
-static void
-unmatched_close(DmMatcher *matcher)
-{
+	bool may_close = matcher->spec.mode == DM_MODE_FULL && matcher->spec.close_deletes;
 	uint64 count;
 	uint64 *tids = dm_keytable_unmarked(matcher->keys, &count);
 
-	if (!matcher->spec.close_deletes)
-		matcher->spec.counts->missing += count;
-	for (uint64 i = 0; matcher->spec.close_deletes && i < count; i++)
+	if (!may_close && !matcher->spec.apply.dry_run)
 	{
+		matcher->spec.apply.counts->missing += count;
+		count = 0;
+	}
+	for (uint64 i = 0; i < count; i++)
+	{
+		MemoryContext caller;
+
+		if (!may_close && i >= DM_PLAN_SAMPLES)
+		{
+			matcher->spec.apply.counts->missing += count - i;
+			break;
+		}
 		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(matcher->row_context);
+		caller = MemoryContextSwitchTo(matcher->row_context);
 		old_row_fetch(matcher, tids[i]);
-		history_write(matcher, 'D');
-		dm_writer_delete(matcher->current_writer, matcher->old_slot);
-		matcher->spec.counts->deleted++;
+		if (may_close && is_in_scope(matcher))
+			dm_apply_delete(matcher->apply, matcher->old_slot);
+		else
+			dm_apply_missing(matcher->apply, matcher->old_slot);
+		MemoryContextSwitchTo(caller);
 	}
 	ExecClearTuple(matcher->old_slot);
 	pfree(tids);
 }
 
-/* Writes the version in old_slot to history, ended at the effective date. */
-static void
-history_write(DmMatcher *matcher, char ended_by)
-{
-	const DmShape *shape = matcher->spec.shape;
-	TupleTableSlot *old = matcher->old_slot;
-	TupleTableSlot *row = dm_writer_slot(matcher->history_writer);
-	int natts = row->tts_tupleDescriptor->natts;
-
-	slot_getallattrs(old);
-	for (int i = 0; i < natts; i++)
-	{
-		AttrNumber from = shape->history_from[i];
-
-		row->tts_isnull[i] = from == 0 || old->tts_isnull[from - 1];
-		row->tts_values[i] = from == 0 ? (Datum) 0 : old->tts_values[from - 1];
-	}
-	row->tts_values[shape->history_end - 1] = matcher->spec.effective;
-	row->tts_isnull[shape->history_end - 1] = false;
-	row->tts_values[shape->history_ended_by - 1] = CharGetDatum(ended_by);
-	row->tts_isnull[shape->history_ended_by - 1] = false;
-	row->tts_values[shape->history_ended_merge - 1] = Int64GetDatum(matcher->spec.merge_id);
-	row->tts_isnull[shape->history_ended_merge - 1] = false;
-	ExecStoreVirtualTuple(row);
-	dm_writer_insert(matcher->history_writer, row);
-}
-
-/* Fills a cleared slot of current's shape with a version that starts at the effective date. */
-static void
-new_row_fill(DmMatcher *matcher, TupleTableSlot *slot, const Datum *values, const bool *nulls, char operation)
-{
-	const DmShape *shape = matcher->spec.shape;
-
-	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	memset(slot->tts_values, 0, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
-	for (int i = 0; i < shape->wanted->natts; i++)
-	{
-		slot->tts_values[shape->current_attribute[i] - 1] = values[i];
-		slot->tts_isnull[shape->current_attribute[i] - 1] = nulls[i];
-	}
-	dm_row_hash(shape->ops, values, nulls, shape->keys, shape->nkeys, matcher->key_hash.data);
-	dm_row_hash(shape->ops, values, nulls, shape->hashed, shape->nhashed, matcher->row_hash.data);
-	slot->tts_values[shape->operation - 1] = CharGetDatum(operation);
-	slot->tts_isnull[shape->operation - 1] = false;
-	slot->tts_values[shape->start - 1] = matcher->spec.effective;
-	slot->tts_isnull[shape->start - 1] = false;
-	slot->tts_values[shape->merge - 1] = Int64GetDatum(matcher->spec.merge_id);
-	slot->tts_isnull[shape->merge - 1] = false;
-	slot->tts_values[shape->key_hash - 1] = UUIDPGetDatum(&matcher->key_hash);
-	slot->tts_isnull[shape->key_hash - 1] = false;
-	slot->tts_values[shape->row_hash - 1] = UUIDPGetDatum(&matcher->row_hash);
-	slot->tts_isnull[shape->row_hash - 1] = false;
-	ExecStoreVirtualTuple(slot);
-}
-
-/* Begins the sort of new rows by their key columns. */
-static Tuplesortstate *
-inserts_begin(DmMatcher *matcher)
-{
-	const DmShape *shape = matcher->spec.shape;
-	AttrNumber *attributes = palloc(sizeof(AttrNumber) * shape->nkeys);
-	Oid *operators = palloc(sizeof(Oid) * shape->nkeys);
-	Oid *collations = palloc(sizeof(Oid) * shape->nkeys);
-	bool *nulls_first = palloc0(sizeof(bool) * shape->nkeys);
-
-	for (int i = 0; i < shape->nkeys; i++)
-	{
-		Form_pg_attribute key = TupleDescAttr(shape->wanted, shape->keys[i]);
-
-		attributes[i] = shape->current_attribute[shape->keys[i]];
-		operators[i] = lookup_type_cache(key->atttypid, TYPECACHE_LT_OPR)->lt_opr;
-		collations[i] = key->attcollation;
-	}
-	return tuplesort_begin_heap(RelationGetDescr(matcher->spec.current),
-								shape->nkeys,
-								attributes,
-								operators,
-								collations,
-								nulls_first,
-								work_mem,
-								NULL,
-								TUPLESORT_NONE);
-}
-
-/* Writes the new rows in the order of their keys. Raises 21000 if two of them have the same key. */
-static void
-inserts_write(DmMatcher *matcher)
-{
-	TupleDesc desc = RelationGetDescr(matcher->spec.current);
-	TupleTableSlot *slots[2];
-	int64 count = 0;
-
-	slots[0] = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	slots[1] = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	tuplesort_performsort(matcher->inserts);
-	while (tuplesort_gettupleslot(matcher->inserts, true, true, slots[count % 2], NULL))
-	{
-		TupleTableSlot *slot = slots[count % 2];
-		TupleTableSlot *row;
-
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		if (count > 0 && same_key(matcher, slot, slots[(count - 1) % 2]))
-		{
-			Datum *values = palloc0(sizeof(Datum) * matcher->spec.shape->wanted->natts);
-
-			for (int i = 0; i < matcher->spec.shape->wanted->natts; i++)
-				values[i] = slot->tts_values[matcher->spec.shape->current_attribute[i] - 1];
-			raise_duplicate(matcher, values);
-		}
-		row = dm_writer_slot(matcher->current_writer);
-		memcpy(row->tts_values, slot->tts_values, sizeof(Datum) * desc->natts);
-		memcpy(row->tts_isnull, slot->tts_isnull, sizeof(bool) * desc->natts);
-		ExecStoreVirtualTuple(row);
-		dm_writer_insert(matcher->current_writer, row);
-		count++;
-	}
-	ExecDropSingleTupleTableSlot(slots[0]);
-	ExecDropSingleTupleTableSlot(slots[1]);
-	tuplesort_end(matcher->inserts);
-}
-
-/* True if two rows of current's shape have the same key. */
+/* True if the row in old_slot is one of those that the source is complete for. */
 static bool
-same_key(DmMatcher *matcher, TupleTableSlot *a, TupleTableSlot *b)
+is_in_scope(DmMatcher *matcher)
 {
-	const DmShape *shape = matcher->spec.shape;
+	ExprContext *context = matcher->spec.scope_context;
+	bool result;
 
-	for (int i = 0; i < shape->nkeys; i++)
-	{
-		int attribute = shape->current_attribute[shape->keys[i]] - 1;
+	if (!matcher->spec.scope)
+		return true;
+	ResetExprContext(context);
+	context->ecxt_scantuple = matcher->old_slot;
+	result = ExecQual(matcher->spec.scope, context);
+	return result;
+}
 
-		if (!dm_value_equal(&shape->ops->columns[shape->keys[i]],
-							a->tts_values[attribute],
-							a->tts_isnull[attribute],
-							b->tts_values[attribute],
-							b->tts_isnull[attribute]))
-			return false;
-	}
-	return true;
+/* Raises 54000 if more of current would be deleted than the caller allows. */
+static void
+deletes_check(DmMatcher *matcher)
+{
+	int64 deleted = matcher->spec.apply.counts->deleted;
+
+	if (matcher->current_rows == 0 || deleted * 100.0 / matcher->current_rows <= matcher->spec.max_delete_percent)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("the merge would delete %.1f %% of \"%s\"",
+					deleted * 100.0 / matcher->current_rows,
+					RelationGetRelationName(matcher->spec.apply.current)),
+			 errdetail("That is " INT64_FORMAT " of " INT64_FORMAT " rows; max_delete_percent is %g.",
+					   deleted,
+					   matcher->current_rows,
+					   matcher->spec.max_delete_percent),
+			 errhint("Check that the source is complete, or raise max_delete_percent.")));
 }
 
 /* Returns the hash by which a key is looked up, cut to datamill.hash_bits. */
 static uint64
 key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls)
 {
-	const DmShape *shape = matcher->spec.shape;
+	const DmShape *shape = matcher->spec.apply.shape;
 	uint8 hash[DM_HASH_BYTES];
 	uint64 low;
 
@@ -622,7 +558,7 @@ key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls)
 static void
 keys_check_null(DmMatcher *matcher, const bool *nulls)
 {
-	const DmShape *shape = matcher->spec.shape;
+	const DmShape *shape = matcher->spec.apply.shape;
 
 	for (int i = 0; i < shape->nkeys; i++)
 	{
@@ -634,31 +570,4 @@ keys_check_null(DmMatcher *matcher, const bool *nulls)
 							matcher->source_rows),
 					 errhint("Leave such rows out with a query as source, or choose other keys.")));
 	}
-}
-
-/* Raises 21000 for a key that stands in the source more than once; values are of the wanted columns. */
-static void
-raise_duplicate(DmMatcher *matcher, const Datum *values)
-{
-	const DmShape *shape = matcher->spec.shape;
-	StringInfoData names;
-	StringInfoData texts;
-
-	initStringInfo(&names);
-	initStringInfo(&texts);
-	for (int i = 0; i < shape->nkeys; i++)
-	{
-		Form_pg_attribute key = TupleDescAttr(shape->wanted, shape->keys[i]);
-		Oid output;
-		bool varlena;
-
-		getTypeOutputInfo(key->atttypid, &output, &varlena);
-		appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ", NameStr(key->attname));
-		appendStringInfo(&texts, "%s%s", i == 0 ? "" : ", ", OidOutputFunctionCall(output, values[shape->keys[i]]));
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_CARDINALITY_VIOLATION),
-			 errmsg("a key stands in the source more than once"),
-			 errdetail("Key (%s)=(%s).", names.data, texts.data),
-			 errhint("Give the source with one row a key, for example SELECT DISTINCT ON (key columns).")));
 }

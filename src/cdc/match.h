@@ -1,31 +1,38 @@
 /*
- * match.h: matches source rows with the current table and writes what changed.
+ * match.h: matches source rows with the current table and has what changed applied.
  */
 #ifndef DM_MATCH_ROWS_H
 #define DM_MATCH_ROWS_H
 
 #include "postgres.h"
 #include "executor/tuptable.h"
+#include "nodes/execnodes.h"
 
+#include "cdc/apply.h"
 #include "cdc/cdc.h"
 
 typedef struct DmMatcher DmMatcher;
 
+typedef enum DmMergeMode
+{
+	DM_MODE_FULL, /* the source holds every live key (of the scope) */
+	DM_MODE_DELTA /* the source holds keys that are new or may have changed */
+} DmMergeMode;
+
 typedef struct DmMatcherSpec
 {
-	const DmDataset *dataset;
-	const DmShape *shape;
-	Relation current;
-	Relation history;
-	Datum effective; /* of the dataset's effective type */
-	int64 merge_id;
-	bool new_dataset;	/* current was created in this transaction and is empty: every row is new */
-	bool close_deletes; /* keys missing from the source end their versions */
-	DmMergeCounts *counts;
+	DmApplySpec apply;
+	DmMergeMode mode;
+	bool close_deletes;			/* full: keys missing from the source end their versions */
+	ExprState *scope;			/* full: only rows of current for which it is true may end; NULL for all */
+	ExprContext *scope_context; /* to evaluate it in */
+	double max_delete_percent;	/* full: of the rows of current, as a guard; 100 for none */
+	int64 live_rows;			/* rows of current as the log knows them, -1 if it does not */
 } DmMatcherSpec;
 
 extern DmMatcher *dm_matcher_begin(const DmMatcherSpec *spec);
 extern void dm_matcher_row(TupleTableSlot *slot, void *matcher);
-extern void dm_matcher_finish(DmMatcher *matcher);
+extern int64 dm_matcher_finish(DmMatcher *matcher);
+extern const DmApply *dm_matcher_apply(const DmMatcher *matcher);
 
 #endif

@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -25,6 +26,7 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "base/catalog.h"
@@ -38,21 +40,30 @@ typedef struct Merge
 {
 	const DmMergeSpec *spec;
 	DmMergeOptions *options;
+	DmMergeMode mode;
 	RangeVar *target;
 	DmDataset dataset;
 	bool is_new;
+	bool dry_run;
 	Datum effective; /* of the dataset's effective type */
 	int64 merge_id;
+	int64 live_rows; /* of current after the merge, -1 if not known */
 	TimestampTz started_at;
 	DmMergeCounts *counts;
 } Merge;
 
-static void spec_check(const DmMergeSpec *spec);
+static void spec_check(Merge *merge);
+static void target_resolve(Merge *merge);
+static const DmApply *plan_in_subtransaction(Merge *merge, Jsonb *source_options);
+static const DmApply *plan_make(Merge *merge, Jsonb *source_options);
 static void dataset_open(Merge *merge, Oid current);
 static void dataset_make(Merge *merge, DmSource *source);
+static void columns_require(List *offered, const DmMergeSpec *spec, List *untracked);
 static void settings_check(const Merge *merge);
 static void effective_set(Merge *merge);
-static void rows_merge(Merge *merge, DmSource *source);
+static const DmApply *rows_merge(Merge *merge, DmSource *source);
+static void spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate);
+static void empty_check(const Merge *merge, int64 rows);
 static char *receipt_finish(Merge *merge, DmReceipt *receipt);
 static void merge_log(const Merge *merge, const char *receipt_id);
 static char *arguments_json(const Merge *merge);
@@ -65,23 +76,18 @@ static Oid target_relation(const RangeVar *target);
 char *
 dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 {
-	Merge merge = {.spec = spec, .counts = counts};
+	Merge merge = {.spec = spec, .counts = counts, .started_at = GetCurrentTimestamp()};
 	Jsonb *source_options;
 	DmReceipt *receipt;
 	DmSource *source;
-	Oid current;
 	char *id;
 
-	spec_check(spec);
+	PreventCommandIfReadOnly("cdc_merge()");
+	PreventCommandIfParallelMode("cdc_merge()");
 	memset(counts, 0, sizeof(*counts));
-	merge.started_at = GetCurrentTimestamp();
+	spec_check(&merge);
 	merge.options = dm_merge_options_parse(spec->options, &source_options);
-	merge.target = dm_dataset_parse(spec->target);
-	dm_dataset_lock(merge.target);
-	current = target_relation(merge.target);
-	merge.is_new = !OidIsValid(current);
-	if (!merge.is_new)
-		dataset_open(&merge, current);
+	target_resolve(&merge);
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -104,22 +110,110 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 	return id;
 }
 
-/* Raises on arguments that no merge can have. */
-static void
-spec_check(const DmMergeSpec *spec)
+/*
+ * Counts what a merge would do, and what it would raise, without doing it. Fills *counts and returns where the examples
+ * are. A dataset that does not exist yet is created in a subtransaction that is rolled back.
+ */
+const DmApply *
+dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts)
 {
-	PreventCommandIfReadOnly("cdc_merge()");
-	PreventCommandIfParallelMode("cdc_merge()");
-	if (strcmp(spec->mode, "delta") == 0 || strcmp(spec->mode, "feed") == 0)
+	Merge merge = {.spec = spec, .counts = counts, .dry_run = true};
+	Jsonb *source_options;
+
+	PreventCommandIfParallelMode("cdc_plan()");
+	memset(counts, 0, sizeof(*counts));
+	spec_check(&merge);
+	merge.options = dm_merge_options_parse(spec->options, &source_options);
+	target_resolve(&merge);
+	return merge.is_new ? plan_in_subtransaction(&merge, source_options) : plan_make(&merge, source_options);
+}
+
+/* Makes the plan of a dataset that is created for it and goes with the subtransaction, whether the plan succeeds or not. */
+static const DmApply *
+plan_in_subtransaction(Merge *merge, Jsonb *source_options)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	const DmApply *volatile apply = NULL;
+	ErrorData *volatile error = NULL;
+
+	PreventCommandIfReadOnly("cdc_plan() of a dataset that does not exist yet");
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		apply = plan_make(merge, source_options);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (error)
+		ReThrowError(error);
+	return apply;
+}
+
+/* Makes the plan. Returns what holds the examples. */
+static const DmApply *
+plan_make(Merge *merge, Jsonb *source_options)
+{
+	const DmApply *apply;
+	DmSource *source;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	effective_set(merge);
+	source = dm_source_open(merge->spec->source, source_options);
+	if (merge->is_new)
+		dataset_make(merge, source);
+	apply = rows_merge(merge, source);
+	dm_source_close(source);
+	PopActiveSnapshot();
+	return apply;
+}
+
+/* Parses the target, and opens its dataset if there is one. A merge also locks it, existing or not. */
+static void
+target_resolve(Merge *merge)
+{
+	Oid current;
+
+	merge->target = dm_dataset_parse(merge->spec->target);
+	if (!merge->dry_run)
+		dm_dataset_lock(merge->target);
+	current = target_relation(merge->target);
+	merge->is_new = !OidIsValid(current);
+	merge->dataset.live_rows = -1;
+	if (!merge->is_new)
+		dataset_open(merge, current);
+}
+
+/* Raises on arguments that no merge can have, and sets the mode. */
+static void
+spec_check(Merge *merge)
+{
+	const DmMergeSpec *spec = merge->spec;
+
+	if (strcmp(spec->mode, "full") == 0)
+		merge->mode = DM_MODE_FULL;
+	else if (strcmp(spec->mode, "delta") == 0)
+		merge->mode = DM_MODE_DELTA;
+	else if (strcmp(spec->mode, "feed") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode \"%s\" is not supported yet", spec->mode),
-				 errhint("This version knows mode full: the source holds every live key.")));
-	if (strcmp(spec->mode, "full") != 0)
+				 errmsg("mode \"feed\" is not supported yet"),
+				 errhint("This version knows the modes full and delta.")));
+	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown mode \"%s\"", spec->mode),
-				 errhint("This version knows mode full.")));
+				 errhint("This version knows the modes full and delta.")));
 	if (TIMESTAMP_NOT_FINITE(spec->effective))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("the effective date must not be infinite")));
@@ -151,12 +245,12 @@ dataset_open(Merge *merge, Oid current)
 				 errhint("Choose another target; to carry its rows over, merge from it: cdc_merge('new_name', '%s', keys "
 						 "=> ...).",
 						 merge->spec->target)));
-	dm_dataset_check_rights(&merge->dataset);
+	dm_dataset_check_rights(&merge->dataset, merge->dry_run);
 	settings_check(merge);
 	if (merge->options->has_deletes)
 		merge->dataset.close_deletes = merge->options->close_deletes;
-	LockRelationOid(merge->dataset.current, ShareRowExclusiveLock);
-	LockRelationOid(merge->dataset.history, RowExclusiveLock);
+	LockRelationOid(merge->dataset.current, merge->dry_run ? AccessShareLock : ShareRowExclusiveLock);
+	LockRelationOid(merge->dataset.history, merge->dry_run ? AccessShareLock : RowExclusiveLock);
 }
 
 /* Raises if the call gives keys or settings other than those the dataset was created with. */
@@ -199,18 +293,35 @@ static void
 dataset_make(Merge *merge, DmSource *source)
 {
 	List *offered = NIL;
-	ListCell *cell;
 
 	for (int i = 0; i < source->offered->natts; i++)
 		offered = lappend(offered, NameStr(TupleDescAttr(source->offered, i)->attname));
-	if (merge->spec->keys == NIL)
+	columns_require(offered, merge->spec, merge->options->untracked);
+	merge->dataset.name = quote_qualified_identifier(merge->target->schemaname, merge->target->relname);
+	merge->dataset.keys = merge->spec->keys;
+	merge->dataset.untracked = merge->options->untracked;
+	merge->dataset.close_deletes = merge->options->has_deletes ? merge->options->close_deletes : true;
+	dm_dataset_create(merge->target, source->offered, &merge->dataset);
+	/* the caller's default rights may have taken some away, and its snapshot must see the new tables' rows */
+	dm_dataset_check_rights(&merge->dataset, false);
+	LockRelationOid(merge->dataset.current, ShareRowExclusiveLock);
+	UpdateActiveSnapshotCommandId();
+}
+
+/* Raises unless keys are given, and keys and untracked columns are among the source's columns. */
+static void
+columns_require(List *offered, const DmMergeSpec *spec, List *untracked)
+{
+	ListCell *cell;
+
+	if (spec->keys == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("keys are required: dataset \"%s\" does not exist yet", merge->spec->target),
+				 errmsg("keys are required: dataset \"%s\" does not exist yet", spec->target),
 				 errdetail("The source has the columns %s.", dm_names_join(offered)),
 				 errhint("Name the columns that identify a row: keys => '{%s}'.",
 						 offered ? (char *) linitial(offered) : "id")));
-	foreach (cell, merge->spec->keys)
+	foreach (cell, spec->keys)
 	{
 		if (!dm_names_has(offered, lfirst(cell)))
 			ereport(ERROR,
@@ -218,24 +329,15 @@ dataset_make(Merge *merge, DmSource *source)
 					 errmsg("key column \"%s\" is not in the source", (char *) lfirst(cell)),
 					 errdetail("The source has the columns %s.", dm_names_join(offered))));
 	}
-	foreach (cell, merge->options->untracked)
+	foreach (cell, untracked)
 	{
-		if (!dm_names_has(offered, lfirst(cell)) || dm_names_has(merge->spec->keys, lfirst(cell)))
+		if (!dm_names_has(offered, lfirst(cell)) || dm_names_has(spec->keys, lfirst(cell)))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("untracked column \"%s\" is not a column of the source other than its keys",
 							(char *) lfirst(cell)),
 					 errdetail("The source has the columns %s.", dm_names_join(offered))));
 	}
-	merge->dataset.name = quote_qualified_identifier(merge->target->schemaname, merge->target->relname);
-	merge->dataset.keys = merge->spec->keys;
-	merge->dataset.untracked = merge->options->untracked;
-	merge->dataset.close_deletes = merge->options->has_deletes ? merge->options->close_deletes : true;
-	dm_dataset_create(merge->target, source->offered, &merge->dataset);
-	/* the caller's default rights may have taken some away, and its snapshot must see the new tables' rows */
-	dm_dataset_check_rights(&merge->dataset);
-	LockRelationOid(merge->dataset.current, ShareRowExclusiveLock);
-	UpdateActiveSnapshotCommandId();
 }
 
 /* Sets the effective date in the dataset's type. Raises 22023 if it lies before that of the last merge. */
@@ -272,39 +374,67 @@ effective_set(Merge *merge)
 			 errhint("Merge batches in the order of their dates.")));
 }
 
-/* Streams the source's rows through the matcher. */
-static void
+/* Streams the source's rows through the matcher. Returns what applied the changes. */
+static const DmApply *
 rows_merge(Merge *merge, DmSource *source)
 {
-	Relation current = table_open(merge->dataset.current, NoLock);
-	Relation history = table_open(merge->dataset.history, RowExclusiveLock);
-	DmShape *shape = dm_shape_make(&merge->dataset, current, history);
-	DmMatcherSpec spec = {.dataset = &merge->dataset,
-						  .shape = shape,
-						  .current = current,
-						  .history = history,
-						  .effective = merge->effective,
-						  .merge_id = merge->merge_id,
-						  .new_dataset = merge->is_new,
-						  .close_deletes = merge->dataset.close_deletes,
-						  .counts = merge->counts};
+	DmMatcherSpec spec;
+	EState *estate = CreateExecutorState();
 	DmMatcher *matcher;
-	int64 rows;
 
-	dm_source_bind(source, shape->wanted);
+	spec_make(merge, &spec, estate);
+	dm_source_bind(source, spec.apply.shape->wanted);
 	matcher = dm_matcher_begin(&spec);
-	rows = dm_source_run(source, dm_matcher_row, matcher);
-	if (rows == 0 && !merge->options->allow_empty)
+	empty_check(merge, dm_source_run(source, dm_matcher_row, matcher));
+	merge->live_rows = dm_matcher_finish(matcher);
+	FreeExecutorState(estate);
+	table_close(spec.apply.history, NoLock);
+	table_close(spec.apply.current, NoLock);
+	return dm_matcher_apply(matcher);
+}
+
+/* Opens the tables and says what the matcher is to do. estate holds the scope's condition. */
+static void
+spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate)
+{
+	memset(spec, 0, sizeof(*spec));
+	spec->apply.dataset = &merge->dataset;
+	spec->apply.current = table_open(merge->dataset.current, NoLock);
+	spec->apply.history = table_open(merge->dataset.history, merge->dry_run ? AccessShareLock : RowExclusiveLock);
+	spec->apply.shape = dm_shape_make(&merge->dataset, spec->apply.current, spec->apply.history);
+	spec->apply.effective = merge->effective;
+	spec->apply.merge_id = merge->merge_id;
+	spec->apply.new_dataset = merge->is_new && !merge->dry_run;
+	spec->apply.dry_run = merge->dry_run;
+	spec->apply.counts = merge->counts;
+	spec->mode = merge->mode;
+	spec->close_deletes = merge->dataset.close_deletes;
+	spec->max_delete_percent = merge->options->max_delete_percent;
+	spec->live_rows = merge->dataset.live_rows;
+	if (!merge->options->scope)
+		return;
+	if (merge->mode != DM_MODE_FULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA),
-				 errmsg("the source has no rows"),
-				 merge->is_new ? 0
-							   : errdetail("In mode full that would close the versions of all keys of %s.",
-										   merge->dataset.name),
-				 errhint("If it is meant: options => '{\"allow_empty\": true}'.")));
-	dm_matcher_finish(matcher);
-	table_close(history, NoLock);
-	table_close(current, NoLock);
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"scope\" is for mode full"),
+				 errdetail("Mode %s closes no version of a key that does not come.", merge->spec->mode)));
+	spec->scope = dm_scope_prepare(merge->options->scope, spec->apply.current, estate);
+	spec->scope_context = CreateExprContext(estate);
+}
+
+/* Raises 02000 for a source without rows, unless the caller allows it or it does no harm. */
+static void
+empty_check(const Merge *merge, int64 rows)
+{
+	if (rows > 0 || merge->options->allow_empty || merge->mode == DM_MODE_DELTA)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA),
+			 errmsg("the source has no rows"),
+			 merge->is_new ? 0
+						   : errdetail("In mode full that would close the versions of all keys of %s.",
+									   merge->dataset.name),
+			 errhint("If it is meant: options => '{\"allow_empty\": true}'.")));
 }
 
 /* Adds the outputs to the receipt and stores it. Returns its id. */
@@ -336,8 +466,9 @@ merge_log(const Merge *merge, const char *receipt_id)
 {
 	const DmMergeCounts *counts = merge->counts;
 	bool is_date = merge->dataset.effective_type == DATEOID;
-	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, DATEOID, TEXTOID, TEXTOID, INT8OID,		INT8OID,
-				   INT8OID, INT8OID, INT8OID,		 INT8OID, TEXTOID, TIMESTAMPTZOID, OIDOID};
+	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, DATEOID, TEXTOID, TEXTOID,
+				   INT8OID, INT8OID, INT8OID,		 INT8OID, INT8OID, INT8OID,
+				   INT8OID, INT8OID, TEXTOID,		 TIMESTAMPTZOID, OIDOID};
 	Datum values[] = {Int64GetDatum(merge->merge_id),
 					  Int64GetDatum(merge->dataset.id),
 					  TimestampTzGetDatum(merge->spec->effective),
@@ -350,18 +481,22 @@ merge_log(const Merge *merge, const char *receipt_id)
 					  Int64GetDatum(counts->unchanged),
 					  Int64GetDatum(counts->missing),
 					  Int64GetDatum(counts->rejected),
+					  Int64GetDatum(counts->refreshed),
+					  Int64GetDatum(merge->live_rows),
 					  CStringGetTextDatum(receipt_id),
 					  TimestampTzGetDatum(merge->started_at),
 					  ObjectIdGetDatum(GetUserId())};
-	char nulls[] = "               ";
+	char nulls[] = "                 ";
 	DmCatalogScope scope;
 
+	StaticAssertStmt(lengthof(types) == lengthof(values) && sizeof(nulls) == lengthof(values) + 1, "one of each");
 	nulls[3] = is_date ? ' ' : 'n';
+	nulls[13] = merge->live_rows >= 0 ? ' ' : 'n';
 	dm_catalog_begin(&scope);
 	dm_catalog_execute("INSERT INTO datamill.merge_catalog (merge_id, dataset_id, effective, effective_day, mode, source, "
-					   "inserted, updated, deleted, unchanged, missing, rejected, receipt, started_at, finished_at, "
-					   "merged_by) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
-					   "$13, $14, clock_timestamp(), $15::regrole)",
+					   "inserted, updated, deleted, unchanged, missing, rejected, refreshed, live_rows, receipt, "
+					   "started_at, finished_at, merged_by) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, "
+					   "$8, $9, $10, $11, $12, $13, $14, $15, $16, clock_timestamp(), $17::regrole)",
 					   lengthof(types),
 					   types,
 					   values,

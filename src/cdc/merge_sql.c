@@ -1,19 +1,77 @@
 /*
- * merge_sql.c: datamill.cdc_merge() as SQL calls it.
+ * merge_sql.c: cdc_merge(), cdc_plan(), cdc_undo() and cdc_restate() as SQL calls them.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "base/names.h"
+#include "cdc/apply.h"
 #include "cdc/cdc.h"
 
 PG_FUNCTION_INFO_V1(dm_cdc_merge_sql);
+PG_FUNCTION_INFO_V1(dm_cdc_plan_sql);
+PG_FUNCTION_INFO_V1(dm_cdc_undo_sql);
+PG_FUNCTION_INFO_V1(dm_cdc_restate_sql);
+
+/* Raises 22004 if an argument other than `optional` (-1 for none) is NULL. */
+static void
+arguments_check(FunctionCallInfo fcinfo, const char *function, int optional)
+{
+	for (int i = 0; i < PG_NARGS(); i++)
+	{
+		if (PG_ARGISNULL(i) && i != optional)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument %d of %s must not be NULL", i + 1, function)));
+	}
+}
+
+/* Reads (target, source, keys, effective, mode, options). */
+static void
+spec_read(FunctionCallInfo fcinfo, DmMergeSpec *spec)
+{
+	spec->target = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	spec->source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	spec->keys = PG_ARGISNULL(2) ? NIL : dm_names_from_array(PG_GETARG_DATUM(2));
+	spec->effective = PG_GETARG_TIMESTAMPTZ(3);
+	spec->mode = text_to_cstring(PG_GETARG_TEXT_PP(4));
+	spec->options = PG_GETARG_JSONB_P(5);
+}
+
+/* Makes a result row of the function's declared type. */
+static Datum
+row_return(FunctionCallInfo fcinfo, Datum *values)
+{
+	TupleDesc desc;
+	bool nulls[8] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "function must return a row");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/* Makes the result row of a merge. */
+static Datum
+merge_return(FunctionCallInfo fcinfo, const DmMergeCounts *counts, const char *receipt)
+{
+	Datum values[] = {Int64GetDatum(counts->inserted),
+					  Int64GetDatum(counts->updated),
+					  Int64GetDatum(counts->deleted),
+					  Int64GetDatum(counts->unchanged),
+					  Int64GetDatum(counts->missing),
+					  Int64GetDatum(counts->rejected),
+					  CStringGetTextDatum(receipt)};
+
+	return row_return(fcinfo, values);
+}
 
 /*
  * cdc_merge(target text, source text, keys text[], effective timestamptz, mode text, options jsonb) returns one row of
@@ -22,35 +80,96 @@ PG_FUNCTION_INFO_V1(dm_cdc_merge_sql);
 PGDLLEXPORT Datum
 dm_cdc_merge_sql(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = {"target", "source", "keys", "effective", "mode", "options"};
-	DmMergeSpec spec = {0};
+	DmMergeSpec spec;
 	DmMergeCounts counts;
-	TupleDesc desc;
-	Datum values[7];
-	bool nulls[7] = {false};
 	char *receipt;
 
-	for (int i = 0; i < lengthof(names); i++)
+	arguments_check(fcinfo, "cdc_merge", 2);
+	spec_read(fcinfo, &spec);
+	receipt = dm_cdc_merge(&spec, &counts);
+	PG_RETURN_DATUM(merge_return(fcinfo, &counts, receipt));
+}
+
+/* Returns a list of JSON objects as a jsonb array. */
+static Datum
+samples_jsonb(List *samples)
+{
+	StringInfoData json;
+	ListCell *cell;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	foreach (cell, samples)
+		appendStringInfo(&json, "%s%s", cell == list_head(samples) ? "" : ", ", (char *) lfirst(cell));
+	appendStringInfoChar(&json, ']');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/*
+ * cdc_plan(target, source, keys, effective, mode, options) returns setof (operation text, rows bigint, sample jsonb):
+ * one row for each of I, U, D, N and X.
+ */
+PGDLLEXPORT Datum
+dm_cdc_plan_sql(PG_FUNCTION_ARGS)
+{
+	static const char *const operations[DM_FATES] = {"I", "U", "D", "N", "X"};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	DmMergeSpec spec;
+	DmMergeCounts counts;
+	const DmApply *apply;
+	int64 rows[DM_FATES];
+
+	arguments_check(fcinfo, "cdc_plan", 2);
+	spec_read(fcinfo, &spec);
+	InitMaterializedSRF(fcinfo, 0);
+	apply = dm_cdc_plan(&spec, &counts);
+	rows[DM_FATE_INSERT] = counts.inserted;
+	rows[DM_FATE_UPDATE] = counts.updated;
+	rows[DM_FATE_DELETE] = counts.deleted;
+	rows[DM_FATE_UNCHANGED] = counts.unchanged;
+	rows[DM_FATE_MISSING] = counts.missing;
+	for (int i = 0; i < DM_FATES; i++)
 	{
-		if (PG_ARGISNULL(i) && i != 2)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument %s of cdc_merge must not be NULL", names[i])));
+		Datum values[] = {
+			CStringGetTextDatum(operations[i]), Int64GetDatum(rows[i]), samples_jsonb(dm_apply_samples(apply, i))};
+		bool nulls[] = {false, false, false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "cdc_merge must return a row");
+	return (Datum) 0;
+}
+
+/* cdc_undo(target text) returns one row (merge_id bigint, removed bigint, restored bigint, receipt text). */
+PGDLLEXPORT Datum
+dm_cdc_undo_sql(PG_FUNCTION_ARGS)
+{
+	DmUndoCounts counts;
+	char *receipt;
+	Datum values[4];
+
+	arguments_check(fcinfo, "cdc_undo", -1);
+	receipt = dm_cdc_undo(text_to_cstring(PG_GETARG_TEXT_PP(0)), &counts);
+	values[0] = Int64GetDatum(counts.merge_id);
+	values[1] = Int64GetDatum(counts.removed);
+	values[2] = Int64GetDatum(counts.restored);
+	values[3] = CStringGetTextDatum(receipt);
+	PG_RETURN_DATUM(row_return(fcinfo, values));
+}
+
+/* cdc_restate(target text, source text, effective timestamptz, mode text, options jsonb) returns as cdc_merge(). */
+PGDLLEXPORT Datum
+dm_cdc_restate_sql(PG_FUNCTION_ARGS)
+{
+	DmMergeSpec spec = {0};
+	DmMergeCounts counts;
+	char *receipt;
+
+	arguments_check(fcinfo, "cdc_restate", -1);
 	spec.target = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	spec.source = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	spec.keys = PG_ARGISNULL(2) ? NIL : dm_names_from_array(PG_GETARG_DATUM(2));
-	spec.effective = PG_GETARG_TIMESTAMPTZ(3);
-	spec.mode = text_to_cstring(PG_GETARG_TEXT_PP(4));
-	spec.options = PG_GETARG_JSONB_P(5);
-	receipt = dm_cdc_merge(&spec, &counts);
-	values[0] = Int64GetDatum(counts.inserted);
-	values[1] = Int64GetDatum(counts.updated);
-	values[2] = Int64GetDatum(counts.deleted);
-	values[3] = Int64GetDatum(counts.unchanged);
-	values[4] = Int64GetDatum(counts.missing);
-	values[5] = Int64GetDatum(counts.rejected);
-	values[6] = CStringGetTextDatum(receipt);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	spec.effective = PG_GETARG_TIMESTAMPTZ(2);
+	spec.mode = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	spec.options = PG_GETARG_JSONB_P(4);
+	receipt = dm_cdc_restate(&spec, &counts);
+	PG_RETURN_DATUM(merge_return(fcinfo, &counts, receipt));
 }

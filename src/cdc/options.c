@@ -7,15 +7,17 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 #include "base/names.h"
 #include "cdc/cdc.h"
 #include "source/source.h"
 
-#define OWN_OPTIONS "deletes, untracked, effective_type, allow_empty"
+#define OWN_OPTIONS "deletes, scope, max_delete_percent, untracked, effective_type, allow_empty"
 
 static void option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value);
 static char *value_word(const char *name, JsonbValue *value);
+static double value_percent(const char *name, JsonbValue *value);
 static List *value_names(const char *name, JsonbValue *value);
 
 /*
@@ -36,6 +38,7 @@ dm_merge_options_parse(Jsonb *options, Jsonb **source_options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("options must be a JSON object"),
 				 errhint("For example options => '{\"deletes\": \"ignore\"}'.")));
+	parsed->max_delete_percent = 100;
 	iterator = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
@@ -93,6 +96,10 @@ option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"allow_empty\" must be true or false")));
 		parsed->allow_empty = value->val.boolean;
 	}
+	else if (strcmp(name, "scope") == 0)
+		parsed->scope = value_word(name, value);
+	else if (strcmp(name, "max_delete_percent") == 0)
+		parsed->max_delete_percent = value_percent(name, value);
 	else if (!dm_source_is_option(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -108,6 +115,21 @@ value_word(const char *name, JsonbValue *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" must be a string", name)));
 	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* Returns a number from 0 to 100. */
+static double
+value_percent(const char *name, JsonbValue *value)
+{
+	double percent = -1;
+
+	if (value->type == jbvNumeric)
+		percent = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
+	if (!(percent >= 0 && percent <= 100))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" must be a number from 0 to 100", name)));
+	return percent;
 }
 
 /* Returns the strings of an array value. */

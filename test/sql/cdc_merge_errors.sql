@@ -30,7 +30,6 @@ SELECT datamill.cdc_merge('cdc_errors.' || repeat('x', 60), 'good', keys => '{id
 SELECT count(*) AS schemas FROM pg_namespace WHERE nspname = 'cdc_errors';
 
 -- modes and options
-SELECT datamill.cdc_merge('cdc_errors.t', 'good', keys => '{id}', mode => 'delta');
 SELECT datamill.cdc_merge('cdc_errors.t', 'good', keys => '{id}', mode => 'feed');
 SELECT datamill.cdc_merge('cdc_errors.t', 'good', keys => '{id}', mode => 'fulll');
 SELECT datamill.cdc_merge('cdc_errors.t', 'good', keys => '{id}', options => '{"delets": "close"}');
