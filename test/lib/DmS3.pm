@@ -17,6 +17,7 @@ our $lib = $ENV{DM_LIB} or die 'DM_LIB is not set: run bash test/run.sh tap';
 our %rgw;
 our %faults;
 my $owner = $$;
+$SIG{$_} = sub { exit 1 } for qw(INT TERM HUP); # so that END below runs
 
 # True if nothing listens on any of the ports.
 sub ports_free
