@@ -1,9 +1,7 @@
 /*
  * csv_fuzz.c: the CSV reader against a parser that looks at one byte after another, on any bytes.
  *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -std=gnu11 -D_GNU_SOURCE -Isrc -Itest/unit \
- *       -I$(pg_config --includedir-server) -o /tmp/csv_fuzz test/fuzz/csv_fuzz.c -L$(pg_config --pkglibdir) -lpgcommon -lpgport
- *     /tmp/csv_fuzz -max_len=600 -max_total_time=60
+ *     make fuzz
  *
  * The first three bytes of an input choose the options, the size of the buffer and how many bytes a read gives. A difference
  * aborts. test/unit/csv.c runs the same comparison on generated inputs, without a fuzzer.
