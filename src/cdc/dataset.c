@@ -122,7 +122,7 @@ dataset_read(Oid current, DmDataset *dataset)
 	if (found)
 	{
 		Datum row[10];
-		bool nulls[10];
+		bool nulls[10] = {false};
 
 		for (int i = 0; i < lengthof(row); i++)
 			row[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
