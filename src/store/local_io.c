@@ -2,7 +2,8 @@
  * local_io.c: reads and writes the objects of a local directory store.
  *
  * A read compares the file's etag with the listed one when it opens it and when it has read its last byte. A write goes
- * to a temporary file in the same folder, which is flushed to disk and renamed when it is whole; ERROR removes it.
+ * to a temporary file in the same folder, which is flushed to disk and renamed when it is whole; ERROR removes it. (A crash
+ * of the server leaves it behind: a hidden file that is never listed.)
  */
 #include "postgres.h"
 
@@ -38,7 +39,7 @@ typedef struct LocalFetch
 	DmStream *current;
 } LocalFetch;
 
-/* What must be undone if an upload is not finished. Lives outside palloc, owned by a handle. */
+/* What must be undone if an upload is not finished; a handle's resource. Released before its memory goes. */
 typedef struct LocalTemp
 {
 	int folder;
@@ -209,7 +210,6 @@ release_temp(void *resource)
 		(void) unlinkat(temp->folder, temp->name, 0);
 	}
 	close(temp->folder);
-	free(temp);
 }
 
 /* Raises 42501 unless the server's owner may write files on this machine. */
@@ -250,15 +250,15 @@ report_upload(const char *bucket, const char *key)
 DmUpload *
 dm_local_upload_open(DmStore *store, const char *bucket, const char *key)
 {
-	static uint32 counter = 0;
+	uint64 unique; /* other servers, and other machines, may write here too */
 	LocalUpload *local = palloc0(sizeof(LocalUpload));
-	LocalTemp *temp = malloc(sizeof(LocalTemp));
+	LocalTemp *temp = palloc(sizeof(LocalTemp));
 
-	if (!temp)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (!pg_strong_random(&unique, sizeof(unique)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
 	temp->folder = -1;
 	temp->fd = -1;
-	snprintf(temp->name, sizeof(temp->name), "%s%d.%u", DM_LOCAL_TEMP, MyProcPid, counter++);
+	snprintf(temp->name, sizeof(temp->name), "%s" UINT64_FORMAT, DM_LOCAL_TEMP, unique);
 	local->handle = dm_handle_make(CurrentMemoryContext, temp, release_temp);
 	local->temp = temp;
 	local->upload.store = store;
@@ -270,7 +270,7 @@ dm_local_upload_open(DmStore *store, const char *bucket, const char *key)
 	if (temp->folder < 0)
 		report_upload(bucket, key);
 	temp->fd =
-		openat(temp->folder, temp->name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+		openat(temp->folder, temp->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
 	if (temp->fd < 0)
 		report_upload(bucket, key);
 	return &local->upload;
