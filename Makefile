@@ -11,7 +11,7 @@ PG_CPPFLAGS = -Isrc
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wvla \
 	-fno-semantic-interposition $(WERROR)
 WERROR = $(if $(CI),-Werror,)
-SHLIB_LINK = -lcurl -lcrypto -lz -ljansson -lexpat -lxxhash
+SHLIB_LINK = -lcurl -lcrypto -lz -lzstd -ljansson -lexpat -lxxhash
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -36,7 +36,17 @@ plain_read(DmStream *stream, char *buf, Size len)
 
 static const DmStreamOps plain_ops = {plain_read, NULL};
 
-/* Opens a stream over the uncompressed bytes of another. Reads the first bytes at once. Raises for zstd. */
+/* Whether the first bytes are those of a zstd frame, skippable ones included: RFC 8878 3.1.1 and 3.1.2, Magic_Number. */
+static bool
+is_zstd(const PlainStream *plain)
+{
+	const unsigned char *magic = (const unsigned char *) plain->magic;
+
+	return plain->magic_len == 4 && (memcmp(magic, "\x28\xb5\x2f\xfd", 4) == 0 ||
+									 ((magic[0] & 0xf0) == 0x50 && memcmp(magic + 1, "\x2a\x4d\x18", 3) == 0));
+}
+
+/* Opens a stream over the uncompressed bytes of another. Reads the first bytes at once. */
 DmStream *
 dm_stream_plain_open(DmStream *below)
 {
@@ -51,11 +61,7 @@ dm_stream_plain_open(DmStream *below)
 	/* RFC 1952 2.3.1: ID1 and ID2. */
 	if (plain->magic_len >= 2 && memcmp(plain->magic, "\x1f\x8b", 2) == 0)
 		return dm_stream_gunzip_open(&plain->head);
-	/* RFC 8878 3.1.1: Magic_Number. */
-	if (plain->magic_len == 4 && memcmp(plain->magic, "\x28\xb5\x2f\xfd", 4) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"%s\" is compressed with zstd, which is not supported yet", below->name),
-				 errhint("Store it uncompressed or compressed with gzip.")));
+	if (is_zstd(plain))
+		return dm_stream_zstd_open(&plain->head);
 	return &plain->head;
 }

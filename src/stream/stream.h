@@ -1,5 +1,5 @@
 /*
- * stream.h: byte sources that can be stacked: memory, an object's bytes, gunzip, a digest of what passes.
+ * stream.h: byte sources that can be stacked: memory, an object's bytes, gunzip, zstd, a digest of what passes.
  *
  * A stream is pulled: dm_stream_read() fills the caller's buffer. Each stream lives in the memory context that was
  * current when it was opened; what palloc does not own is bound to that context (base/handle.h), so ERROR leaks
@@ -39,7 +39,9 @@ extern DmStream *dm_stream_digest_open(DmStream *below);
 extern char *dm_stream_digest_hex(DmStream *digest);
 /* Members of RFC 1952 one after another; raises on a truncated or damaged one, naming the compressed byte offset. */
 extern DmStream *dm_stream_gunzip_open(DmStream *below);
-/* Looks at the first bytes and stacks gunzip on it if they are gzip's magic; else hands the bytes on as they are. */
+/* Frames of RFC 8878, skippable ones included; raises likewise, and for a frame whose window needs more than 128 MB. */
+extern DmStream *dm_stream_zstd_open(DmStream *below);
+/* Looks at the first bytes and stacks gunzip or zstd on it if they are their magic; else hands the bytes on as they are. */
 extern DmStream *dm_stream_plain_open(DmStream *below);
 
 #endif

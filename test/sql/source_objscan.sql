@@ -69,7 +69,6 @@ SELECT id FROM read('s3://objscan/bad/nul.csv');
 SELECT id FROM read('s3://objscan/bad/utf16.csv');
 SELECT id FROM read('s3://objscan/bad/cr.csv');
 SELECT id FROM read('s3://objscan/bad/lf.csv');
-SELECT id FROM read('s3://objscan/bad/zstd.csv.zst');
 \set file :buckets '/objscan/bad/fields.csv'
 COPY (SELECT 'id,name,note' UNION ALL SELECT repeat(',', 70000)) TO :'file';
 SELECT id FROM read('s3://objscan/bad/fields.csv');

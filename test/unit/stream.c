@@ -1,7 +1,8 @@
 /*
- * stream.c: tests of src/stream/: stacks of memory, digest and gunzip, read in pieces of every size.
+ * stream.c: tests of src/stream/: stacks of memory, digest, gunzip and zstd, read in pieces of every size.
  *
- * Digests are sha256sum's; the gzip members are those of `printf ... | gzip -n`.
+ * Digests are sha256sum's; the gzip members are those of `printf ... | gzip -n`, the zstd
+ * frames those of `printf ... | zstd`.
  */
 #include "backend.h"
 
@@ -11,10 +12,13 @@
 #include "stream/memory.c"
 #include "stream/plain.c"
 #include "stream/stream.c"
+#include "stream/zstd.c"
 
 /* "hello " and "world\n". */
 static const char hello[] = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcb\x48\xcd\xc9\xc9\x57\x00\x00\xf6\xf9\x81\xed\x06\x00\x00\x00";
 static const char world[] = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x2b\xcf\x2f\xca\x49\xe1\x02\x00\xa8\x61\x38\xdd\x06\x00\x00\x00";
+static const char zhello[] = "\x28\xb5\x2f\xfd\x04\x58\x31\x00\x00\x68\x65\x6c\x6c\x6f\x20\xd2\x3b\xe1\xa9";
+static const char zworld[] = "\x28\xb5\x2f\xfd\x04\x58\x31\x00\x00\x77\x6f\x72\x6c\x64\x0a\xaa\x6e\x56\x9f";
 
 MemoryContext CurrentMemoryContext = NULL;
 volatile sig_atomic_t InterruptPending = false;
@@ -99,6 +103,42 @@ test_gunzip(void)
 	reset_context();
 }
 
+/* Joins frames and a skippable one, and checks what is read from them, whole and cut off. */
+static void
+test_zstd(void)
+{
+	static const char skippable[] = "\x5f\x2a\x4d\x18\x03\x00\x00\x00xyz";
+	char packed[200];
+	Size ends[] = {sizeof(skippable) - 1, sizeof(zhello) - 1, sizeof(zworld) - 1};
+	Size len = 0;
+	volatile bool same = true;
+
+	memcpy(packed, skippable, ends[0]);
+	memcpy(packed + ends[0], zhello, ends[1]);
+	memcpy(packed + ends[0] + ends[1], zworld, ends[2]);
+	len = ends[0] + ends[1] + ends[2];
+	for (Size piece = 1; piece < 20; piece++)
+	{
+		DmStream *digest = dm_stream_digest_open(dm_stream_memory_open(packed, len, "packed"));
+		DmStream *plain = dm_stream_plain_open(digest);
+
+		same &= strcmp(read_all(plain, piece), "hello world\n") == 0;
+		same &= digest->bytes_out == len && dm_stream_digest_hex(digest) != NULL;
+		dm_stream_close(plain);
+		dm_stream_close(plain);
+	}
+	ok(same, "zstd: frames read in pieces of 1 to 19 bytes; the digest ends with them");
+	for (Size cut = 4; cut < len; cut++)
+	{
+		bool whole = cut == ends[0] || cut == ends[0] + ends[1];
+
+		if (RAISES(read_all(dm_stream_plain_open(dm_stream_memory_open(packed, cut, "cut")), 7)) == whole)
+			same = false;
+	}
+	ok(same, "zstd: frames cut off anywhere raise");
+	reset_context();
+}
+
 /* Digests of plain bytes. */
 static void
 test_digest(void)
@@ -121,6 +161,7 @@ int
 main(void)
 {
 	test_gunzip();
+	test_zstd();
 	test_digest();
 	return done();
 }
