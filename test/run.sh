@@ -176,30 +176,48 @@ count_regress() {
   fi
 }
 
-# test/t/*.pl, each in a folder of its own.
+# Ends what the TAP test in folder $1 has left running: a test that is killed cannot do so itself.
+tap_end() {
+  local pid sid
+  while read -r pid; do
+    as_server pg_ctl -D "${pid%/postmaster.pid}" -m immediate -w -t 30 stop >/dev/null 2>&1
+  done < <(as_server find "$1/work" -name postmaster.pid 2>/dev/null)
+  sid=$(cat "$1/work/session" 2>/dev/null)
+  case $sid in
+    "" | *[!0-9]*) ;;
+    *) as_server pkill -KILL -s "$sid" ;;
+  esac
+}
+
+# test/t/*.pl, each in a folder and a session of its own.
 run_tap() {
   local IFS=$'\n'
-  local f n dir log rc
+  local f n log rc
   for f in $(files_of "$DM_REPO/test/t" pl "$@"); do
-    n=$(name_of "$f") dir=$DM_PRIVATE/tap/$n log=$DM_PRIVATE/tap/$n.log
+    n=$(name_of "$f") tap_dir=$DM_PRIVATE/tap/$n log=$DM_PRIVATE/tap/$n.log
     step "tap $n"
     [ -n "${test_cluster_made:-}" ] || test_copy
-    rm -rf "$dir"
-    mkdir -p "$dir"
-    server_folder "$dir/work"
-    copy_for_server "$DM_REPO/test/data/buckets" "$dir/buckets"
-    server_folder "$dir/tmp"
-    as_server "${tap_env[@]}" TESTDIR="$dir/work" DM_BUCKETS="$dir/buckets" DM_TMP="$dir/tmp" timeout -k 10 "${DM_TAP_TIMEOUT:-600}" \
-      perl -I "$DM_PGXS/src/test/perl" -I "$DM_PRIVATE/test-copy/lib" "$DM_PRIVATE/test-copy/t/$n.pl" >"$log" 2>&1 </dev/null
+    rm -rf "$tap_dir"
+    mkdir -p "$tap_dir"
+    server_folder "$tap_dir/work"
+    copy_for_server "$DM_REPO/test/data/buckets" "$tap_dir/buckets"
+    server_folder "$tap_dir/tmp"
+    as_server "${tap_env[@]}" TESTDIR="$tap_dir/work" DM_BUCKETS="$tap_dir/buckets" DM_TMP="$tap_dir/tmp" setsid -w \
+      bash -c 'echo $$ >"$TESTDIR/session"; exec "$@"' tap timeout -k 10 "${DM_TAP_TIMEOUT:-600}" \
+      perl -I "$DM_PGXS/src/test/perl" -I "$DM_PRIVATE/test-copy/lib" "$DM_PRIVATE/test-copy/t/$n.pl" >"$log" 2>&1 </dev/null &
+    wait $!
     rc=$?
+    tap_end "$tap_dir"
     count_tap "$log" $rc "tap $n"
-    [ $rc = 0 ] || echo "output is in $log, logs are in $dir/work/tmp_check/log"
+    [ $rc = 0 ] || echo "output is in $log, logs are in $tap_dir/work/tmp_check/log"
+    tap_dir=
   done
 }
 
 # test/quickstart.sh as a user runs it, in a cluster of its own.
 run_quickstart() {
   local option rc log=$DM_PRIVATE/quickstart-test.log
+  quickstart_runs=yes
   for option in "" --s3; do
     step "quickstart $option"
     DM_LOCKED=yes DM_NAME=quickstart-test timeout -k 10 400 bash "$DM_REPO/test/quickstart.sh" $option >"$log" 2>&1 9>&- </dev/null
@@ -207,7 +225,13 @@ run_quickstart() {
     count $rc "quickstart $option"
     [ $rc = 0 ] || tail -n 40 "$log"
   done
-  DM_NAME=quickstart-test timeout 100 bash "$DM_REPO/test/quickstart.sh" stop >>"$log" 2>&1
+  quickstart_end
+}
+
+# Stops the servers of the quickstart's test.
+quickstart_end() {
+  DM_NAME=quickstart-test timeout 100 bash "$DM_REPO/test/quickstart.sh" stop >>"$DM_PRIVATE/quickstart-test.log" 2>&1
+  quickstart_runs=
 }
 
 part=${1:-all}
@@ -234,7 +258,13 @@ if [ "$part" != lint ]; then
   build WERROR=-Werror
   install_private WERROR=-Werror
 fi
-trap 'for name in test quickstart-test; do cluster_use $name; cluster_stop immediate; done' EXIT
+# Ends whatever still runs, on every way out.
+end_all() {
+  [ -z "${tap_dir:-}" ] || tap_end "$tap_dir"
+  [ -z "${quickstart_runs:-}" ] || quickstart_end
+  [ -z "${test_cluster_made:-}" ] || { cluster_use test; cluster_stop immediate; }
+}
+trap end_all EXIT
 trap 'exit 130' INT TERM
 
 if [ "$part" = all ]; then
