@@ -145,6 +145,24 @@ AS 'MODULE_PATHNAME', 'dm_cdc_restate_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.cdc_restate(text, text, timestamptz, text, jsonb) IS
   'Replaces the batch of the last effective date: takes every merge of that date back and merges the source in their place, in one transaction. Returns as cdc_merge. Errors: as cdc_merge and cdc_undo, and 22023 for a date that is not the last.';
 
+CREATE FUNCTION datamill.cdc_diff(target text, from_effective timestamptz, to_effective timestamptz)
+RETURNS TABLE (operation "char", key jsonb, before jsonb, after jsonb)
+AS 'MODULE_PATHNAME', 'dm_cdc_diff_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.cdc_diff(text, timestamptz, timestamptz) IS
+  'Keys of a dataset that differ between two effective dates: I came, D went, U have other values; with the values at either date. What changed in between and back again does not show. Needs SELECT on current and history.';
+
+CREATE FUNCTION datamill.check_dataset(target text)
+RETURNS TABLE (problem text, key jsonb, detail text)
+AS 'MODULE_PATHNAME', 'dm_check_dataset_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.check_dataset(text) IS
+  'What is wrong with a dataset, no row if nothing is: versions of one key that overlap, versions that end before they start, two current rows of a key, and rows of current edited by hand (which a merge copes with). Reads both tables whole. Needs SELECT on current and history.';
+
+CREATE FUNCTION datamill.drop_dataset(target text, keep_tables boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'dm_drop_dataset_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.drop_dataset(text, boolean) IS
+  'Ends a dataset: forgets its settings and its log of merges (receipts stay) and drops its views and tables, or keeps them as ordinary ones. For the owner of the current table. Errors: 42501 not the owner, 2BP01 something else depends on its relations.';
+
 CREATE FUNCTION datamill.generate_cdc(
   initial bigint, incremental bigint, keys integer, nonkeys integer, deleted double precision,
   updated double precision, unchanged double precision, initial_url text, incremental_url text, seed bigint DEFAULT 1,

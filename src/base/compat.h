@@ -26,11 +26,13 @@
 #define dm_server_aclcheck(oid, user, mode) object_aclcheck(ForeignServerRelationId, oid, user, mode)
 #define dm_namespace_aclcheck(oid, user, mode) object_aclcheck(NamespaceRelationId, oid, user, mode)
 #define dm_database_aclcheck(oid, user, mode) object_aclcheck(DatabaseRelationId, oid, user, mode)
+#define dm_relation_is_owned(oid) object_ownercheck(RelationRelationId, oid, GetUserId())
 #else
 #include "utils/acl.h"
 #define dm_server_aclcheck(oid, user, mode) pg_foreign_server_aclcheck(oid, user, mode)
 #define dm_namespace_aclcheck(oid, user, mode) pg_namespace_aclcheck(oid, user, mode)
 #define dm_database_aclcheck(oid, user, mode) pg_database_aclcheck(oid, user, mode)
+#define dm_relation_is_owned(oid) pg_class_ownercheck(oid, GetUserId())
 #endif
 
 /* 17 renamed the resource owner and wait event interfaces; the generic event serves before that. */

@@ -15,7 +15,6 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -389,28 +388,12 @@ dm_raise_duplicate_key(const DmShape *shape, const Datum *values)
 static void
 sample_take(DmApply *apply, DmFate fate, const Datum *values)
 {
-	const DmShape *shape = apply->spec.shape;
 	MemoryContext caller;
-	StringInfoData json;
 
 	if (!apply->spec.dry_run || list_length(apply->samples[fate]) >= DM_PLAN_SAMPLES)
 		return;
 	caller = MemoryContextSwitchTo(apply->context);
-	initStringInfo(&json);
-	for (int i = 0; i < shape->nkeys; i++)
-	{
-		Form_pg_attribute key = TupleDescAttr(shape->wanted, shape->keys[i]);
-		Oid output;
-		bool varlena;
-
-		getTypeOutputInfo(key->atttypid, &output, &varlena);
-		appendStringInfoString(&json, i == 0 ? "{" : ", ");
-		escape_json(&json, NameStr(key->attname));
-		appendStringInfoString(&json, ": ");
-		escape_json(&json, OidOutputFunctionCall(output, values[shape->keys[i]]));
-	}
-	appendStringInfoChar(&json, '}');
-	apply->samples[fate] = lappend(apply->samples[fate], json.data);
+	apply->samples[fate] = lappend(apply->samples[fate], dm_shape_key_json(apply->spec.shape, values));
 	MemoryContextSwitchTo(caller);
 }
 

@@ -111,6 +111,7 @@ typedef struct DmShape
 } DmShape;
 
 /* dataset.c */
+extern Datum dm_effective_make(Oid type, TimestampTz moment);
 extern RangeVar *dm_dataset_parse(const char *target);
 extern void dm_dataset_lock(const RangeVar *target);
 extern bool dm_dataset_find(Oid current, DmDataset *dataset);
@@ -125,6 +126,7 @@ extern void dm_dataset_add_key(const DmDataset *dataset);
 
 /* shape.c */
 extern DmShape *dm_shape_make(const DmDataset *dataset, Relation current, Relation history);
+extern char *dm_shape_key_json(const DmShape *shape, const Datum *values);
 
 /* options.c */
 extern DmMergeOptions *dm_merge_options_parse(Jsonb *options, Jsonb **source_options);

@@ -14,6 +14,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -247,4 +248,13 @@ table_check_rights(Oid relid, AclMode mode)
 				 errmsg("cannot merge into \"%s\" with row-level security enabled for the current user",
 						get_rel_name(relid)),
 				 errhint("Merge as the table's owner or as a role with BYPASSRLS.")));
+}
+
+/* Returns a moment as the effective date of a dataset: a date in the session's time zone, or as it is. */
+Datum
+dm_effective_make(Oid type, TimestampTz moment)
+{
+	if (type == DATEOID)
+		return DirectFunctionCall1(timestamptz_date, TimestampTzGetDatum(moment));
+	return TimestampTzGetDatum(moment);
 }

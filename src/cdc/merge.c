@@ -352,10 +352,7 @@ effective_set(Merge *merge)
 	if (merge->is_new)
 		dataset->effective_type =
 			OidIsValid(merge->options->effective_type) ? merge->options->effective_type : DATEOID;
-	if (dataset->effective_type == DATEOID)
-		merge->effective = DirectFunctionCall1(timestamptz_date, TimestampTzGetDatum(merge->spec->effective));
-	else
-		merge->effective = TimestampTzGetDatum(merge->spec->effective);
+	merge->effective = dm_effective_make(dataset->effective_type, merge->spec->effective);
 	if (merge->is_new || dataset->last_merge == 0)
 		return;
 	if (dataset->effective_type == DATEOID)

@@ -4,7 +4,9 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -162,4 +164,42 @@ is_added(const char *name)
 {
 	return strcmp(name, DM_COL_OPERATION) == 0 || strcmp(name, DM_COL_START) == 0 ||
 		   strcmp(name, DM_COL_MERGE) == 0 || strcmp(name, DM_COL_KEY_HASH) == 0 || strcmp(name, DM_COL_ROW_HASH) == 0;
+}
+
+/* True if the text of a value is a JSON number as it stands: not that of NaN or an infinity. */
+static bool
+is_json_number(Oid type, const char *text)
+{
+	bool is_number = type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID || type == FLOAT4OID ||
+					 type == FLOAT8OID;
+
+	return is_number && strspn(text, "0123456789+-.e") == strlen(text);
+}
+
+/* Returns the key in values (of the wanted columns, not NULL) as the text of a JSON object, palloc'd. */
+char *
+dm_shape_key_json(const DmShape *shape, const Datum *values)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	for (int i = 0; i < shape->nkeys; i++)
+	{
+		Form_pg_attribute key = TupleDescAttr(shape->wanted, shape->keys[i]);
+		Oid output;
+		bool varlena;
+		char *text;
+
+		getTypeOutputInfo(key->atttypid, &output, &varlena);
+		text = OidOutputFunctionCall(output, values[shape->keys[i]]);
+		appendStringInfoString(&json, i == 0 ? "{" : ", ");
+		escape_json(&json, NameStr(key->attname));
+		appendStringInfoString(&json, ": ");
+		if (is_json_number(getBaseType(key->atttypid), text))
+			appendStringInfoString(&json, text);
+		else
+			escape_json(&json, text);
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
 }

@@ -277,8 +277,9 @@ row_restore(Undo *undo, TupleTableSlot *from)
 static bool
 is_last_effective(const DmDataset *dataset, TimestampTz effective)
 {
-	if (dataset->effective_type == TIMESTAMPTZOID)
-		return DatumGetTimestampTz(dataset->last_effective) == effective;
-	return DatumGetDateADT(dataset->last_effective) ==
-		   DatumGetDateADT(DirectFunctionCall1(timestamptz_date, TimestampTzGetDatum(effective)));
+	Datum moment = dm_effective_make(dataset->effective_type, effective);
+
+	if (dataset->effective_type == DATEOID)
+		return DatumGetDateADT(dataset->last_effective) == DatumGetDateADT(moment);
+	return DatumGetTimestampTz(dataset->last_effective) == DatumGetTimestampTz(moment);
 }
