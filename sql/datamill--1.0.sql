@@ -48,6 +48,39 @@ GRANT SELECT ON datamill.receipts TO PUBLIC;
 COMMENT ON VIEW datamill.receipts IS
   'What each operation read and wrote, for the roles that the caller is a member of. id is sha256 over kind, definition, arguments and inputs: the same work on the same bytes has the same id. inputs: uri, etag, version, sha256 (of the bytes as stored), size in bytes, rows. outputs: uri and counts.';
 
+CREATE TABLE datamill.reject_log (
+  reject_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  object text NOT NULL,
+  row_no bigint NOT NULL,
+  line_no bigint NOT NULL,
+  byte_offset bigint NOT NULL,
+  column_name text,
+  sqlstate text NOT NULL,
+  message text NOT NULL,
+  record text NOT NULL,
+  record_cut boolean NOT NULL,
+  rejected_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  owner regrole NOT NULL,
+  receipt text,
+  receipt_serial bigint,
+  transaction xid8
+);
+CREATE INDEX reject_log_pending_idx ON datamill.reject_log (receipt_serial) WHERE receipt_serial IS NOT NULL;
+REVOKE ALL ON datamill.reject_log FROM PUBLIC;
+COMMENT ON TABLE datamill.reject_log IS
+  'Rows behind datamill.rejects; written by the library only. receipt_serial and transaction tell which rows an open receipt will own.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.reject_log', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.reject_log_reject_no_seq', '');
+
+CREATE VIEW datamill.rejects WITH (security_barrier) AS
+SELECT r.reject_no, r.object, r.row_no, r.line_no, r.byte_offset, r.column_name, r.sqlstate, r.message, r.record, r.record_cut,
+  r.rejected_at, r.owner, r.receipt
+FROM datamill.reject_log r
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = r.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
+GRANT SELECT ON datamill.rejects TO PUBLIC;
+COMMENT ON VIEW datamill.rejects IS
+  'Rows of objects that on_error quarantine put aside, for the roles that the caller is a member of: object, row (of data, from 1), line and byte offset (of the uncompressed object), column, SQLSTATE, message, the record (its first 1,000 bytes; record_cut tells), when, by which role, and the receipt of the load, or NULL for a plain query.';
+
 ---------------------------------------------------------------- cdc
 
 CREATE TABLE datamill.dataset_catalog (

@@ -383,6 +383,7 @@ rows_merge(Merge *merge, DmSource *source)
 	dm_source_bind(source, spec.apply.shape->wanted);
 	matcher = dm_matcher_begin(&spec);
 	empty_check(merge, dm_source_run(source, dm_matcher_row, matcher));
+	merge->counts->rejected = dm_source_rejected(source);
 	merge->live_rows = dm_matcher_finish(matcher);
 	FreeExecutorState(estate);
 	table_close(spec.apply.history, NoLock);

@@ -97,6 +97,7 @@ dm_csv_reset(DmCsvReader *reader, DmStream *in)
 	reader->line = 1;
 	reader->offset = 0;
 	reader->has_high = false;
+	reader->unterminated = false;
 }
 
 /*

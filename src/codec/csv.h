@@ -18,6 +18,7 @@ typedef struct DmCsvOptions
 	char escape;	  /* same as quote by default */
 	const char *null; /* unquoted text that means NULL; '' by default */
 	int encoding;	  /* of the bytes; the database's by default */
+	bool keep_unterminated; /* a quote that stays open ends the object with a record marked so, instead of an error */
 	bool header;	  /* the first record of each object names the columns */
 } DmCsvOptions;
 
@@ -35,6 +36,7 @@ typedef struct DmCsvReader
 	int64 record;  /* 1 for the first record of the stream, the header included */
 	int64 line;	   /* physical line on which this record starts, from 1 */
 	uint64 offset; /* byte offset of this record in the (uncompressed) stream */
+	bool unterminated; /* a quote of this record is never closed: it reaches to the end of the stream */
 	bool has_high; /* this record holds a byte >= 0x80 or a NUL: it needs an encoding check */
 } DmCsvReader;
 

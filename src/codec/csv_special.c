@@ -184,8 +184,9 @@ csv_read_quoted(DmCsvState *csv, char *at)
 		at = csv_next(csv);
 		if (at == NULL)
 		{
-			if (inside)
+			if (inside && !csv->options.keep_unterminated)
 				csv_unterminated(csv);
+			csv->head.unterminated = inside;
 			csv_add_quoted(csv, csv->scan.end, quotes);
 			csv->scan.field = csv->scan.end;
 			return true;

@@ -26,13 +26,15 @@ show_bytes(const char *label, int64 bytes, ExplainState *es)
 
 /* Shows what a scan read, which may be less than what matched: LIMIT stops early, and a plan's branch may never run. */
 static void
-show_work(const DmObjScan *objects, ExplainState *es)
+show_work(const DmObjScan *objects, bool rejects, ExplainState *es)
 {
 	const DmObjScanStats *stats = dm_objscan_stats(objects);
 	const DmStoreStats *store = dm_objscan_store_stats(objects);
 
 	ExplainPropertyInteger("Objects Read", NULL, stats->objects_read, es);
 	show_bytes("Bytes Read", stats->bytes_read, es);
+	if (rejects)
+		ExplainPropertyInteger("Rows Rejected", NULL, stats->rejected, es);
 	ExplainPropertyInteger("Requests", NULL, store->list_requests + store->get_requests, es);
 	ExplainPropertyInteger("Retries", NULL, store->retries, es);
 }
@@ -52,7 +54,7 @@ explain_scan(ForeignScanState *node, ExplainState *es)
 	ExplainPropertyInteger("Objects", NULL, plan.objects, es);
 	show_bytes("Size", plan.bytes, es);
 	if (es->analyze && running && running->objects)
-		show_work(running->objects, es);
+		show_work(running->objects, running->spec.on_error != DM_ON_ERROR_STOP, es);
 }
 
 /* Sets the callback of EXPLAIN. */

@@ -36,9 +36,12 @@ struct DmReceipt
 	List *inputs;  /* of DmReceiptInput* */
 	List *outputs; /* of DmReceiptOutput* */
 	TimestampTz started_at;
+	int64 serial; /* of the receipt in this backend, from 1 */
+	bool has_rejects;
 };
 
 static DmReceipt *open_receipt = NULL;
+static int64 last_serial = 0;
 
 static void receipt_forget(void *arg);
 static char *inputs_json(const DmReceipt *receipt, bool for_id);
@@ -46,6 +49,7 @@ static char *outputs_json(const DmReceipt *receipt);
 static int input_compare(const ListCell *a, const ListCell *b);
 static void json_member(StringInfo out, const char *name, const char *value, bool first);
 static char *receipt_id(const DmReceipt *receipt);
+static void own_rejects(const DmReceipt *receipt, const char *id);
 
 /*
  * Opens a receipt in the current memory context. kind is the operation ("cdc_merge"), definition what it works on (the
@@ -64,6 +68,7 @@ dm_receipt_begin(const char *kind, const char *definition, const char *arguments
 	receipt->definition = pstrdup(definition);
 	receipt->arguments = pstrdup(arguments);
 	receipt->started_at = GetCurrentTimestamp();
+	receipt->serial = ++last_serial;
 	receipt->outer = open_receipt;
 	forget->func = receipt_forget;
 	forget->arg = receipt;
@@ -116,6 +121,8 @@ dm_receipt_write(DmReceipt *receipt)
 					   types,
 					   values,
 					   NULL);
+	if (receipt->has_rejects)
+		own_rejects(receipt, id);
 	dm_catalog_end(&scope);
 	MemoryContextDelete(receipt->context);
 	return id;
@@ -126,6 +133,16 @@ bool
 dm_receipt_is_open(void)
 {
 	return open_receipt != NULL;
+}
+
+/* Number of the innermost open receipt, unique in this backend, for rows that are to be its own; 0 when none is open. */
+int64
+dm_receipt_reject_serial(void)
+{
+	if (!open_receipt)
+		return 0;
+	open_receipt->has_rejects = true;
+	return open_receipt->serial;
 }
 
 /* Copies the input into the innermost open receipt; does nothing when none is open. */
@@ -146,6 +163,21 @@ dm_receipt_input(const DmReceiptInput *input)
 	copy->sha256 = input->sha256 ? pstrdup(input->sha256) : NULL;
 	open_receipt->inputs = lappend(open_receipt->inputs, copy);
 	MemoryContextSwitchTo(caller);
+}
+
+/* Sets the receipt's id on the rows that were rejected under it. Other transactions' are told apart by their number. */
+static void
+own_rejects(const DmReceipt *receipt, const char *id)
+{
+	Oid types[] = {TEXTOID, INT8OID};
+	Datum values[] = {CStringGetTextDatum(id), Int64GetDatum(receipt->serial)};
+
+	dm_catalog_execute("UPDATE datamill.reject_log SET receipt = $1, receipt_serial = NULL, transaction = NULL "
+					   "WHERE transaction = pg_current_xact_id() AND receipt_serial = $2",
+					   lengthof(types),
+					   types,
+					   values,
+					   NULL);
 }
 
 /* Context callback: takes the receipt, and any opened inside it, off the stack. */

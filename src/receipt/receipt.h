@@ -34,6 +34,8 @@ extern char *dm_receipt_write(DmReceipt *receipt);
 
 /* For scans: true while a receipt is open, and its input. */
 extern bool dm_receipt_is_open(void);
+/* Number of the innermost open receipt, for rejected rows that it is to own when it is written; 0 when none is open. */
+extern int64 dm_receipt_reject_serial(void);
 extern void dm_receipt_input(const DmReceiptInput *input);
 
 #endif

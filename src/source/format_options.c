@@ -24,6 +24,10 @@ static const DmOption format_table[] = {
 	{"encoding", DM_OPTION_STRING, BOTH, .help = "of the bytes (default: the database's)"},
 	{"match", DM_OPTION_ENUM, BOTH, .values = "name, position",
 	 .help = "how fields find columns (default: name)"},
+	{"on_error", DM_OPTION_ENUM, BOTH, .values = "stop, ignore, quarantine",
+	 .help = "what a row that cannot be read does (default: stop)"},
+	{"reject_limit", DM_OPTION_INT, BOTH, .min = 0, .max = PG_INT64_MAX,
+	 .help = "more rejected rows than this are an error (default: any number)"},
 	{"allow_empty", DM_OPTION_BOOL, BOTH, .help = "no matching object is not an error (default: false)"},
 };
 
@@ -70,6 +74,12 @@ set_option(DmObjScanSpec *spec, const char *name, const char *value)
 		spec->csv.encoding = read_encoding(value);
 	else if (strcmp(name, "match") == 0)
 		spec->match = strcmp(value, "position") == 0 ? DM_MATCH_POSITION : DM_MATCH_NAME;
+	else if (strcmp(name, "on_error") == 0)
+		spec->on_error = strcmp(value, "ignore") == 0		? DM_ON_ERROR_IGNORE
+						 : strcmp(value, "quarantine") == 0 ? DM_ON_ERROR_QUARANTINE
+															: DM_ON_ERROR_STOP;
+	else if (strcmp(name, "reject_limit") == 0)
+		spec->reject_limit = strtoll(value, NULL, 10);
 	else if (strcmp(name, "allow_empty") == 0)
 		spec->allow_empty = dm_option_bool(name, value);
 }
@@ -95,6 +105,8 @@ check_format(const DmObjScanSpec *spec)
 	if (strchr(csv->null, csv->quote))
 		conflict_error("the text of option \"null\" must not hold the quote",
 					   "Only fields without quotes are compared with it.");
+	if (spec->on_error == DM_ON_ERROR_STOP && spec->reject_limit >= 0)
+		conflict_error("reject_limit needs on_error 'ignore' or 'quarantine'", "Set one of them, or drop reject_limit.");
 	if (!csv->header && spec->match == DM_MATCH_NAME)
 		conflict_error("match 'name' needs a header", "Set match 'position', or header 'true'.");
 }
@@ -112,6 +124,8 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 	dm_csv_options_init(&spec->csv);
 	spec->csv.header = true;
 	spec->allow_empty = false;
+	spec->on_error = DM_ON_ERROR_STOP;
+	spec->reject_limit = -1;
 	foreach (cell, options)
 	{
 		DefElem *def = lfirst(cell);
@@ -122,5 +136,6 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 		spec->csv.escape = spec->csv.quote;
 	if (!dm_option_get(options, "match"))
 		spec->match = spec->csv.header ? DM_MATCH_NAME : DM_MATCH_POSITION;
+	spec->csv.keep_unterminated = spec->on_error != DM_ON_ERROR_STOP;
 	check_format(spec);
 }

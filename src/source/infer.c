@@ -169,6 +169,8 @@ sample_stream(Sample *sample, DmStream *stored)
 	while (csv->record < DM_SAMPLE_RECORDS && csv->offset < DM_SAMPLE_BYTES && dm_csv_read(csv))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (csv->unterminated)
+			break;
 		add_record(sample, csv, columns, nfields);
 	}
 }

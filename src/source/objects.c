@@ -153,6 +153,7 @@ objects_run(DmSource *source, DmSourceEach each, void *arg)
 		MemoryContextReset(row);
 		rows++;
 	}
+	source->rejected = dm_objscan_stats(state->scan)->rejected;
 	dm_objscan_end(state->scan);
 	state->scan = NULL;
 	ExecDropSingleTupleTableSlot(read);

@@ -24,40 +24,7 @@
 /* Bytes of a bad value that a message shows. */
 #define DM_MAX_VALUE_SHOWN 100
 
-struct DmObjScan
-{
-	DmObjScanSpec spec;
-	MemoryContext context;
-	MemoryContext pass_context;
-	MemoryContext object_context;
-	MemoryContext row_context;
-	DmStore *store;
-	List *objects; /* of DmObject* */
-	DmObjMap *map;
-	DmCsvReader *csv; /* NULL before the first object */
-	int null_len;
-	DmObjScanStats stats;
-	int64 bytes_closed; /* bytes_read of the objects before the current one */
-
-	/* One pass. */
-	DmFetch *fetch; /* NULL before its first object */
-	int position;	/* objects opened */
-	int nrecorded;	/* objects at the head of the list that the receipt has */
-
-	/* One object. */
-	const DmObject *object; /* NULL between objects */
-	DmStream *stored;		/* its bytes as stored */
-	DmStream *digest;		/* over stored, or NULL */
-	char *uri;
-	int64 row; /* data rows read from it */
-
-	/* One field, for the error context. */
-	const DmObjTarget *target; /* NULL outside of a field */
-	const DmCsvField *field;   /* NULL while its encoding is not known to be good */
-};
-
-static bool scan_next_record(DmObjScan *scan);
-static void scan_fill(DmObjScan *scan, TupleTableSlot *slot);
+static bool next_record(DmObjScan *scan);
 static void scan_error_context(void *arg);
 
 /* Raises if the URL matched nothing. */
@@ -95,6 +62,8 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 	scan->object_context = AllocSetContextCreate(context, "datamill object", ALLOCSET_SMALL_SIZES);
 	scan->row_context = AllocSetContextCreate(context, "datamill row", ALLOCSET_DEFAULT_SIZES);
 	scan->null_len = (int) strlen(spec->csv.null);
+	if (spec->on_error != DM_ON_ERROR_STOP)
+		scan->batch = dm_objbatch_make(scan);
 	scan->map = dm_objmap_make(&scan->spec);
 	scan->store = dm_store_open(spec->server, spec->user);
 	scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
@@ -119,10 +88,11 @@ dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot)
 	MemoryContextReset(scan->row_context);
 	old = MemoryContextSwitchTo(scan->row_context);
 	error_context_stack = &callback;
-	found = scan_next_record(scan);
-	if (found)
+	if (scan->batch)
+		found = dm_objbatch_next(scan, slot);
+	else if ((found = next_record(scan)))
 	{
-		scan_fill(scan, slot);
+		dm_objscan_convert(scan, slot->tts_values, slot->tts_isnull);
 		ExecStoreVirtualTuple(slot);
 	}
 	error_context_stack = callback.previous;
@@ -139,7 +109,7 @@ record_object(DmObjScan *scan)
 							.version = scan->object->version,
 							.sha256 = scan->digest ? dm_stream_digest_hex(scan->digest) : NULL,
 							.size = scan->object->size,
-							.rows = scan->row};
+							.rows = scan->row - (scan->batch ? scan->batch->object_rejected : 0)};
 
 	if (scan->position <= scan->nrecorded)
 		return;
@@ -148,8 +118,8 @@ record_object(DmObjScan *scan)
 }
 
 /* Ends the current object, read to its end or not. */
-static void
-close_object(DmObjScan *scan)
+void
+dm_objscan_close_object(DmObjScan *scan)
 {
 	if (!scan->object)
 		return;
@@ -194,8 +164,8 @@ read_header(DmObjScan *scan)
 }
 
 /* Opens the next object up to its first data record. Returns false after the last one. */
-static bool
-open_object(DmObjScan *scan)
+bool
+dm_objscan_open_object(DmObjScan *scan)
 {
 	MemoryContext old = MemoryContextSwitchTo(scan->pass_context);
 	const DmObject *object;
@@ -211,6 +181,7 @@ open_object(DmObjScan *scan)
 		scan->object = object;
 		scan->stored = stored;
 		scan->row = 0;
+		scan->record.row = 0;
 		scan->position++;
 		scan->stats.objects_read++;
 		open_readers(scan);
@@ -220,101 +191,18 @@ open_object(DmObjScan *scan)
 	return stored != NULL;
 }
 
-/* Raises for a record whose number of fields is not its object's. */
-static void
-bad_field_count(DmObjScan *scan)
-{
-	const DmCsvReader *csv = scan->csv;
-
-	ereport(ERROR,
-			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-			 errmsg("wrong number of fields in a record: %d instead of %d", csv->nfields, scan->map->nfields),
-			 csv->nfields == 1 && csv->fields[0].len == 0 && !csv->fields[0].quoted
-				 ? errdetail("The line is empty.")
-			 : scan->map->by_header
-				 ? errdetail("The header of \"%s\" names %d.", scan->uri, scan->map->nfields)
-				 : errdetail("Fields go to columns by position, and there are %d columns.", scan->map->nfields),
-			 errhint("Check the delimiter, quote and escape options, and the object at byte %llu.",
-					 (unsigned long long) csv->offset)));
-}
-
 /* Reads the next data record of this or a following object. Returns false after the last one. */
 static bool
-scan_next_record(DmObjScan *scan)
+next_record(DmObjScan *scan)
 {
 	for (;;)
 	{
-		if (!scan->object && !open_object(scan))
+		if (!scan->object && !dm_objscan_open_object(scan))
 			return false;
-		scan->row++; /* at once: the error context tells of the row that could not be read */
-		if (dm_csv_read(scan->csv))
-			break;
-		scan->row--;
-		close_object(scan);
+		if (dm_objscan_read_record(scan))
+			return true;
+		dm_objscan_close_object(scan);
 	}
-	scan->stats.rows++;
-	if (unlikely(scan->csv->nfields != scan->map->nfields))
-		bad_field_count(scan);
-	return true;
-}
-
-/* Whether a field is NULL: the null text, and not in quotes, unless its column says otherwise. */
-static inline bool
-is_null(const DmObjScan *scan, const DmObjTarget *target, const DmCsvField *field)
-{
-	return field->len == scan->null_len && (!field->quoted || target->force_null) && !target->force_not_null &&
-		   memcmp(field->data, scan->spec.csv.null, field->len) == 0;
-}
-
-/* Sets the special columns of a row. */
-static void
-fill_specials(DmObjScan *scan, TupleTableSlot *slot)
-{
-	const DmObjMap *map = scan->map;
-
-	for (int i = 0; i < map->nspecials; i++)
-	{
-		int attribute = map->specials[i];
-
-		slot->tts_values[attribute] =
-			dm_objmap_special(map->kinds[attribute], scan->object, scan->row, &slot->tts_isnull[attribute]);
-	}
-}
-
-/* Converts the needed fields of the current record into the slot's values; all other columns are NULL. */
-static void
-scan_fill(DmObjScan *scan, TupleTableSlot *slot)
-{
-	const DmObjMap *map = scan->map;
-	DmCsvReader *csv = scan->csv;
-	Datum *values = slot->tts_values;
-	bool *isnull = slot->tts_isnull;
-
-	memset(isnull, true, map->desc->natts);
-	for (int i = 0; i < map->ntargets; i++)
-	{
-		const DmObjTarget *target = &map->targets[i];
-		DmConverter *converter = target->converter;
-		DmCsvField *field = &csv->fields[target->field];
-
-		scan->target = target;
-		if (unlikely(csv->has_high))
-		{
-			scan->field = NULL;
-			dm_csv_field_recode(csv, field);
-		}
-		scan->field = field;
-		if (likely(!is_null(scan, target, field)))
-		{
-			values[target->attribute] = converter->convert(converter, field->data, field->len);
-			isnull[target->attribute] = false;
-		}
-		else if (!converter->input.fn_strict) /* a domain, which may not take NULL */
-			(void) InputFunctionCall(&converter->input, NULL, converter->typioparam, converter->typmod);
-	}
-	scan->target = NULL;
-	if (map->nspecials > 0)
-		fill_specials(scan, slot);
 }
 
 /* Adds where in the data an error occurred: object, row, line, column and value, as far as they are known. */
@@ -323,31 +211,33 @@ scan_error_context(void *arg)
 {
 	const DmObjScan *scan = arg;
 	const char *column;
+	int64 line;
 
 	if (!scan->object)
 		return;
-	if (scan->row == 0)
+	if (scan->record.row == 0)
 	{
 		errcontext("%s", scan->uri);
 		return;
 	}
+	line = scan->record.line > 0 ? scan->record.line : scan->csv->line;
 	if (!scan->target)
 	{
-		errcontext("%s, row %lld (line %lld)", scan->uri, (long long) scan->row, (long long) scan->csv->line);
+		errcontext("%s, row %lld (line %lld)", scan->uri, (long long) scan->record.row, (long long) line);
 		return;
 	}
 	column = NameStr(TupleDescAttr(scan->map->desc, scan->target->attribute)->attname);
 	if (!scan->field)
 		errcontext("%s, row %lld (line %lld), column %s",
 				   scan->uri,
-				   (long long) scan->row,
-				   (long long) scan->csv->line,
+				   (long long) scan->record.row,
+				   (long long) line,
 				   column);
 	else
 		errcontext("%s, row %lld (line %lld), column %s: \"%.*s%s\"",
 				   scan->uri,
-				   (long long) scan->row,
-				   (long long) scan->csv->line,
+				   (long long) scan->record.row,
+				   (long long) line,
 				   column,
 				   pg_mbcliplen(scan->field->data, scan->field->len, DM_MAX_VALUE_SHOWN),
 				   scan->field->data,
@@ -365,11 +255,13 @@ dm_objscan_attribute(const DmObjScan *scan)
 void
 dm_objscan_rescan(DmObjScan *scan)
 {
-	close_object(scan);
+	dm_objscan_close_object(scan);
 	if (scan->fetch)
 		dm_fetch_close(scan->fetch);
 	scan->fetch = NULL;
 	scan->position = 0;
+	if (scan->batch)
+		dm_objbatch_rescan(scan);
 	MemoryContextReset(scan->pass_context);
 }
 

@@ -19,6 +19,14 @@ typedef enum DmMatch
 	DM_MATCH_POSITION /* by position */
 } DmMatch;
 
+/* What a row does that cannot be read. */
+typedef enum DmOnError
+{
+	DM_ON_ERROR_STOP,	   /* it is an error */
+	DM_ON_ERROR_IGNORE,	   /* it is left out */
+	DM_ON_ERROR_QUARANTINE /* it is left out and kept in datamill.rejects */
+} DmOnError;
+
 typedef struct DmObjScanSpec
 {
 	Oid server;
@@ -26,6 +34,8 @@ typedef struct DmObjScanSpec
 	const char *url; /* s3://bucket/glob */
 	DmCsvOptions csv;
 	DmMatch match;
+	DmOnError on_error;	  /* other than stop: all columns are converted, so that every query sees the same rows */
+	int64 reject_limit;	  /* more rejected rows are an error; -1: any number */
 	bool allow_empty;	/* no matching object is not an error */
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
@@ -42,7 +52,8 @@ typedef struct DmObjScanStats
 	int64 objects_read;	 /* opened so far */
 	int64 bytes_matched; /* their sizes */
 	int64 bytes_read;	 /* bytes as stored that were consumed */
-	int64 rows;
+	int64 rows;	  /* data records read, those rejected included */
+	int64 rejected; /* of them, counted once however often the scan starts over */
 } DmObjScanStats;
 
 typedef struct DmObjScan DmObjScan;

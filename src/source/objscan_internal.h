@@ -4,6 +4,8 @@
 #ifndef DM_OBJSCAN_INTERNAL_H
 #define DM_OBJSCAN_INTERNAL_H
 
+#include "access/htup.h"
+
 #include "rows/convert.h"
 #include "source/objscan.h"
 
@@ -44,6 +46,82 @@ typedef struct DmObjMap
 	const DmObjScanSpec *spec;
 	int *attributes; /* attribute index of each field of the current object */
 } DmObjMap;
+
+/* A record as it was read: the reader's own, or a copy in a batch. */
+typedef struct DmObjRecord
+{
+	int64 row;	/* data row of its object, from 1; 0 before the first */
+	int64 line; /* 0 while it is being read */
+	uint64 offset;
+	DmCsvField *fields;
+	int nfields;
+	bool has_high;	   /* see DmCsvReader */
+	bool unterminated; /* see DmCsvReader */
+} DmObjRecord;
+
+/* Rows that are read, then converted together; only where bad rows are no errors. */
+typedef struct DmObjBatch
+{
+	MemoryContext context; /* of the copies, the tuples and the rejects; reset for the next batch */
+	DmObjRecord *records;  /* DM_BATCH_ROWS of them */
+	int nrecords;
+	HeapTuple *tuples; /* DM_BATCH_ROWS of them: the rows */
+	int ntuples;
+	int next;			/* of tuples, to be handed out */
+	int wanted;			/* records that the next batch shall have: it grows, since LIMIT may stop soon */
+	bool object_ended;	/* the current object has no more records */
+	List *rejects;		/* of DmReject*, with on_error quarantine */
+	int64 object_rejected; /* rows of the current object */
+	int seen_position;	/* place (object, row) of the last rejected row of any pass: what lies before is counted already */
+	int64 seen_row;
+} DmObjBatch;
+
+struct DmObjScan
+{
+	DmObjScanSpec spec;
+	MemoryContext context;
+	MemoryContext pass_context;
+	MemoryContext object_context;
+	MemoryContext row_context;
+	DmStore *store;
+	List *objects; /* of DmObject* */
+	DmObjMap *map;
+	DmCsvReader *csv; /* NULL before the first object */
+	int null_len;
+	DmObjBatch *batch; /* NULL with on_error stop */
+	DmObjScanStats stats;
+	int64 bytes_closed; /* bytes_read of the objects before the current one */
+
+	/* One pass. */
+	DmFetch *fetch; /* NULL before its first object */
+	int position;	/* objects opened */
+	int nrecorded;	/* objects at the head of the list that the receipt has */
+
+	/* One object. */
+	const DmObject *object; /* NULL between objects */
+	DmStream *stored;		/* its bytes as stored */
+	DmStream *digest;		/* over stored, or NULL */
+	char *uri;
+	int64 row; /* data rows read from it */
+
+	/* One row. */
+	DmObjRecord record;
+
+	/* One field, for the error context. */
+	const DmObjTarget *target; /* NULL outside of a field */
+	const DmCsvField *field;   /* NULL while its encoding is not known to be good */
+};
+
+/* objscan.c: opens the next object up to its first data record, false after the last one; ends the current one. */
+extern bool dm_objscan_open_object(DmObjScan *scan);
+extern void dm_objscan_close_object(DmObjScan *scan);
+/* objscan_row.c: reads the next record of the current object into scan->record, false at its end; converts that record. */
+extern bool dm_objscan_read_record(DmObjScan *scan);
+extern void dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull);
+/* objscan_batch.c: the same for batches, where bad rows are no errors. */
+extern DmObjBatch *dm_objbatch_make(DmObjScan *scan);
+extern bool dm_objbatch_next(DmObjScan *scan, TupleTableSlot *slot);
+extern void dm_objbatch_rescan(DmObjScan *scan);
 
 extern DmObjMap *dm_objmap_make(const DmObjScanSpec *spec);
 extern void dm_objmap_by_position(DmObjMap *map);

@@ -242,6 +242,13 @@ dm_source_run(DmSource *source, DmSourceEach each, void *arg)
 	return rows;
 }
 
+/* Rows that the last run left out as bad. */
+int64
+dm_source_rejected(const DmSource *source)
+{
+	return source->rejected;
+}
+
 /* Releases the source and all it holds. */
 void
 dm_source_close(DmSource *source)

@@ -30,6 +30,7 @@ typedef struct DmSource
 	TupleDesc offered;	/* names and types; of objects: the header's names and the types inferred from a sample; without
 						 * attributes where allow_empty let there be no object: then any columns can be wanted */
 	TupleDesc wanted;	/* set by dm_source_bind */
+	int64 rejected;		/* see dm_source_rejected */
 	void *state;		/* of its kind */
 } DmSource;
 
@@ -38,7 +39,7 @@ typedef void (*DmSourceEach)(TupleTableSlot *slot, void *arg);
 
 /*
  * Opens a source in the current memory context, as the current user. For objects, `options` (a jsonb object or NULL)
- * gives server, format, header, delimiter, quote, escape, null, encoding, allow_empty and columns ({"name": "type"}
+ * gives server, format, header, delimiter, quote, escape, null, encoding, on_error, reject_limit, allow_empty and columns ({"name": "type"}
  * instead of inference); the caller has removed or checked all other keys with dm_source_is_option().
  */
 extern DmSource *dm_source_open(const char *text, Jsonb *options);
@@ -53,6 +54,8 @@ extern const char *dm_source_option_names(void);
 extern void dm_source_bind(DmSource *source, TupleDesc wanted);
 /* One pass over all rows. Returns how many there were. Objects and relations read go to the open receipt. */
 extern int64 dm_source_run(DmSource *source, DmSourceEach each, void *arg);
+/* Rows that the last run left out as bad, as option on_error of objects tells; 0 for other kinds. */
+extern int64 dm_source_rejected(const DmSource *source);
 extern void dm_source_close(DmSource *source);
 
 /* The server an s3:// URL is read through: named, else the setting, else the only one with USAGE. Raises with candidates. */

@@ -1,0 +1,132 @@
+-- Rows that cannot be read: stopped at, left out, or kept in datamill.rejects.
+\getenv buckets DM_BUCKETS
+\set endpoint 'file://' :buckets
+CREATE SCHEMA rejects;
+SET search_path = rejects;
+CREATE SERVER rejects_lake FOREIGN DATA WRAPPER datamill_s3 OPTIONS (endpoint :'endpoint');
+CREATE DOMAIN positive AS numeric CHECK (VALUE > 0);
+CREATE FOREIGN TABLE mix (id int, name text, score positive, day date, _row bigint)
+  SERVER rejects_lake OPTIONS (url 's3://rejects/mix/*.csv');
+SELECT count(*) FROM mix;
+
+-- Left out: the good rows around bad ones are all there, whatever the query needs.
+ALTER FOREIGN TABLE mix OPTIONS (ADD on_error 'ignore');
+SELECT * FROM mix ORDER BY id;
+SELECT count(*) FROM mix;
+SELECT name FROM mix ORDER BY name;
+SELECT count(*) FROM datamill.rejects;
+
+-- Kept: a wrong number of fields, bytes of another encoding, values of every kind.
+ALTER FOREIGN TABLE mix OPTIONS (SET on_error 'quarantine');
+SELECT * FROM mix ORDER BY id;
+SELECT object, row_no, line_no, byte_offset, column_name, sqlstate, message FROM datamill.rejects ORDER BY reject_no;
+SELECT row_no, record, record_cut, owner = current_user::regrole AS mine, receipt FROM datamill.rejects ORDER BY reject_no;
+-- What core's COPY says of the same fields.
+CREATE TABLE copied (id int, score positive, day date);
+\set VERBOSITY sqlstate
+COPY copied FROM stdin (FORMAT csv);
+2,x,2024-01-02
+\.
+COPY copied FROM stdin (FORMAT csv);
+three,3,2024-01-03
+\.
+COPY copied FROM stdin (FORMAT csv);
+7,7,2024-02-30
+\.
+COPY copied FROM stdin (FORMAT csv);
+9,-1,2024-01-09
+\.
+COPY copied FROM stdin (FORMAT csv);
+99999999999,3,2024-01-11
+\.
+\set VERBOSITY default
+
+-- They go with the statement: an error and a rollback leave none.
+BEGIN;
+SELECT count(*) FROM mix;
+SELECT count(*) FROM datamill.rejects;
+ROLLBACK;
+SELECT count(*) FROM datamill.rejects;
+SELECT 1 / (count(*) - 3) FROM mix;
+SELECT count(*) FROM datamill.rejects;
+
+-- A scan that starts over rejects a row once; a LIMIT and a cursor may stop anywhere.
+SELECT max(reject_no) AS last FROM datamill.rejects \gset
+SET enable_material = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+SELECT g, m.id FROM generate_series(1, 2) g LEFT JOIN mix m ON m.id > g ORDER BY 1, 2;
+RESET enable_material; RESET enable_hashjoin; RESET enable_mergejoin;
+SELECT count(*) FROM datamill.rejects WHERE reject_no > :last;
+SELECT id FROM mix LIMIT 1;
+BEGIN;
+DECLARE c CURSOR FOR SELECT id FROM mix;
+FETCH 1 FROM c;
+COMMIT;
+
+-- More than the limit is an error; so is a limit of nothing.
+ALTER FOREIGN TABLE mix OPTIONS (ADD reject_limit '8');
+SELECT count(*) FROM mix;
+ALTER FOREIGN TABLE mix OPTIONS (SET reject_limit '7');
+SELECT count(*) FROM mix;
+ALTER FOREIGN TABLE mix OPTIONS (SET reject_limit '0');
+SELECT count(*) FROM mix;
+ALTER FOREIGN TABLE mix OPTIONS (SET reject_limit '-1');
+ALTER FOREIGN TABLE mix OPTIONS (SET on_error 'stop');
+ALTER FOREIGN TABLE mix OPTIONS (SET on_error 'skip');
+ALTER FOREIGN TABLE mix OPTIONS (DROP reject_limit);
+
+-- A quote that stays open ends its object; the row before it counts.
+ALTER FOREIGN TABLE mix OPTIONS (SET url 's3://rejects/open/*.csv');
+SELECT id FROM mix;
+SELECT row_no, line_no, byte_offset, column_name, sqlstate, message, record FROM datamill.rejects ORDER BY reject_no DESC LIMIT 1;
+
+-- Where nothing can be written.
+BEGIN READ ONLY;
+SELECT count(*) FROM mix;
+ROLLBACK;
+ALTER FOREIGN TABLE mix OPTIONS (SET on_error 'ignore');
+BEGIN READ ONLY;
+SELECT count(*) FROM mix;
+COMMIT;
+CREATE TABLE big AS SELECT g AS id FROM generate_series(1, 100) g;
+SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+SELECT count(*) FROM big JOIN mix USING (id);
+ALTER FOREIGN TABLE mix OPTIONS (SET on_error 'quarantine');
+SELECT count(*) FROM big JOIN mix USING (id);
+RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size;
+SELECT count(*) FROM big JOIN mix USING (id);
+
+-- cdc_merge counts them, and they carry its receipt.
+SELECT inserted, deleted, unchanged, rejected FROM datamill.cdc_merge('rejects.dim', 's3://rejects/cdc/1.csv', keys => '{id}',
+  effective => '2024-01-01', options => '{"server": "rejects_lake", "on_error": "quarantine"}');
+SELECT inserted, deleted, unchanged, rejected, receipt FROM datamill.cdc_merge('rejects.dim', 's3://rejects/cdc/2.csv',
+  effective => '2024-01-02', options => '{"server": "rejects_lake", "on_error": "quarantine", "reject_limit": 2}') \gset m_
+SELECT :m_inserted AS inserted, :m_deleted AS deleted, :m_unchanged AS unchanged, :m_rejected AS rejected;
+SELECT row_no, column_name, record, receipt = :'m_receipt' AS receipt FROM datamill.rejects WHERE receipt IS NOT NULL ORDER BY row_no;
+SELECT rejected FROM datamill.merges WHERE receipt = :'m_receipt';
+SELECT i->>'rows' AS rows FROM datamill.receipts, jsonb_array_elements(inputs) i WHERE id = :'m_receipt';
+
+-- Of a long record the first 1,000 bytes are kept, in whole characters. More rows than a batch has, every third one bad.
+\getenv tmp DM_TMP
+\set program 'mkdir -p ' :tmp '/rejects && cat > ' :tmp '/rejects/long.csv'
+COPY (SELECT CASE WHEN g % 3 = 0 THEN 'x' ELSE g::text END AS id, repeat('é', CASE g WHEN 3 THEN 600 ELSE 3 END) AS name, 1 AS score,
+        DATE '2024-01-01' AS day FROM generate_series(1, 5000) g)
+  TO PROGRAM :'program' WITH (FORMAT csv, HEADER, FORCE_QUOTE (name));
+\set endpoint 'file://' :tmp
+ALTER SERVER rejects_lake OPTIONS (SET endpoint :'endpoint');
+ALTER FOREIGN TABLE mix OPTIONS (SET url 's3://rejects/long.csv');
+SELECT max(reject_no) AS last FROM datamill.rejects \gset
+SELECT count(*), sum(id), sum(_row) FROM mix;
+SELECT count(*), sum(id) FROM generate_series(1, 5000) id WHERE id % 3 <> 0;
+SELECT count(*), sum(row_no), min(byte_offset), max(line_no) FROM datamill.rejects WHERE reject_no > :last;
+SELECT row_no, octet_length(record), left(record, 5), record_cut FROM datamill.rejects WHERE reject_no > :last ORDER BY row_no LIMIT 2;
+
+-- Others do not see them, and nobody writes them.
+CREATE ROLE rejects_other;
+SET ROLE rejects_other;
+SELECT count(*) FROM datamill.rejects;
+SELECT count(*) FROM datamill.reject_log;
+RESET ROLE;
+DROP ROLE rejects_other;
+
+DROP SCHEMA rejects CASCADE;
+DROP SERVER rejects_lake;
