@@ -11,7 +11,8 @@ PG_CPPFLAGS = -Isrc
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wvla \
 	-fno-semantic-interposition $(WERROR)
 WERROR = $(if $(CI),-Werror,)
-SHLIB_LINK = -lcurl -lcrypto -lz -lzstd -ljansson -lexpat -lxxhash
+LIBRARIES = -lcurl -lcrypto -lz -lzstd -ljansson -lexpat -lxxhash
+SHLIB_LINK = $(LIBRARIES) -Wl,--version-script=src/datamill.exports
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -21,6 +22,7 @@ include $(PGXS)
 # PGXS on Debian is built without dependency tracking: let the compiler write what each object includes.
 override CFLAGS += -MMD -MP
 -include $(OBJS:.o=.d)
+$(shlib): src/datamill.exports
 EXTRA_CLEAN = $(OBJS:.o=.d) compile_commands.json
 
 .PHONY: help quickstart test bench fuzz unit lint format
@@ -67,4 +69,4 @@ UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Wno-unused-parameter -Wno-sign-co
 	$(WERROR) -Isrc -Itest/unit -I$(shell $(PG_CONFIG) --includedir-server) -D_GNU_SOURCE
 $(UNIT_DIR)/%: test/unit/%.c $(SRCS) $(wildcard src/*/*.h)
 	$(CC) $(UNIT_CFLAGS) -o $@ $< -L$(shell $(PG_CONFIG) --pkglibdir) -L$(shell $(PG_CONFIG) --libdir) -lpgcommon -lpgport \
-	  $(SHLIB_LINK) -lm
+	  $(LIBRARIES) -lm
