@@ -92,7 +92,11 @@ CREATE TABLE datamill.dataset_catalog (
   keys text[] NOT NULL,
   untracked text[] NOT NULL,
   deletes text NOT NULL CHECK (deletes IN ('close', 'ignore')),
-  effective_type text NOT NULL CHECK (effective_type IN ('date', 'timestamptz')),
+  effective_type text NOT NULL CHECK (effective_type IN ('date', 'timestamptz', 'timestamp', 'bigint')),
+  feed_table regclass,
+  sequence_column text,
+  operation_column text,
+  delete_values text[],
   created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   owner regrole NOT NULL
 );
@@ -103,7 +107,7 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.dataset_catalog_dataset_id_
 
 CREATE VIEW datamill.datasets WITH (security_barrier) AS
 SELECT d.dataset_id, d.current_table, d.history_table, d.versions_view, d.changes_view, d.keys, d.untracked, d.deletes,
-  d.effective_type, d.created_at, d.owner
+  d.effective_type, d.feed_table, d.sequence_column, d.operation_column, d.delete_values, d.created_at, d.owner
 FROM datamill.dataset_catalog d
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = d.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'))
   AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.current_table);
@@ -154,7 +158,7 @@ CREATE FUNCTION datamill.cdc_merge(
   OUT rejected bigint, OUT receipt text)
 AS 'MODULE_PATHNAME', 'dm_cdc_merge_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.cdc_merge(text, text, text[], timestamptz, text, jsonb) IS
-  'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: the source holds every live key, and versions of keys that are missing from it are closed. Mode delta: the source holds keys that are new or may have changed; all others are left alone. Options: deletes (close, ignore), scope (condition on current: full within it), max_delete_percent, untracked (column names), effective_type (date, timestamptz), allow_empty, and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source, 22023 an effective date before the last one or an unknown option, 02000 an empty source, 54000 more deletes than max_delete_percent, 40001 a concurrent merge in REPEATABLE READ.';
+  'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: the source holds every live key, and versions of keys that are missing from it are closed. Mode delta: the source holds keys that are new or may have changed; all others are left alone. Mode feed: rows are events with an operation and a sequence, in any order. Options: deletes (close, ignore), scope (condition on current: full within it), max_delete_percent, untracked (column names), effective_type (date, timestamptz), allow_empty, sequence_column, operation_column and delete_values (feeds), and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source or two values of a key at one sequence, 22023 an effective date before the last one or an unknown option, 02000 an empty source, 54000 more deletes than max_delete_percent, 40001 a concurrent merge in REPEATABLE READ.';
 
 CREATE FUNCTION datamill.cdc_plan(
   target text, source text, keys text[] DEFAULT NULL, effective timestamptz DEFAULT pg_catalog.now(),

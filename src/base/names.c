@@ -69,3 +69,16 @@ dm_names_join(List *names)
 		appendStringInfo(&out, "%s%s", out.len > 0 ? ", " : "", (char *) lfirst(cell));
 	return out.data;
 }
+
+/* Returns the names quoted as identifiers, with commas between them, for a statement. */
+char *
+dm_names_quoted(List *names)
+{
+	StringInfoData out;
+	ListCell *cell;
+
+	initStringInfo(&out);
+	foreach (cell, names)
+		appendStringInfo(&out, "%s%s", out.len > 0 ? ", " : "", quote_identifier(lfirst(cell)));
+	return out.data;
+}

@@ -28,6 +28,15 @@ struct DmApply;
 #define DM_COL_MERGE "merge_id"				/* the merge that made the version; in current and history */
 #define DM_COL_ENDED_MERGE "ended_merge_id" /* the merge that ended it; in history */
 
+/* A type that bounds of versions may have. */
+typedef struct DmEffectiveType
+{
+	Oid type;
+	const char *name;	  /* as the catalog and options spell it */
+	const char *sql_type; /* qualified */
+	const char *sql_range;
+} DmEffectiveType;
+
 /* What a dataset is, as stored in datamill.dataset_catalog. */
 typedef struct DmDataset
 {
@@ -38,7 +47,11 @@ typedef struct DmDataset
 	List *keys;			/* of char* */
 	List *untracked;	/* of char* */
 	bool close_deletes; /* a key that is missing from a full source ends its version */
-	Oid effective_type; /* DATEOID or TIMESTAMPTZOID */
+	Oid effective_type; /* DATEOID or TIMESTAMPTZOID; of a feed, the type of its sequence */
+	Oid feed;			/* table of a feed's points; InvalidOid for other datasets */
+	const char *sequence_column;  /* of a feed's source */
+	const char *operation_column; /* of a feed's source, or NULL: every row is an upsert */
+	List *delete_values;		  /* of char*: operations that are deletes */
 	int64 last_merge;	/* 0 when there was none */
 	Datum last_effective; /* of the effective type; meaningless when there was no merge */
 	int64 live_rows;	  /* rows of current after the last merge, as it counted them */
@@ -55,6 +68,9 @@ typedef struct DmMergeOptions
 	Oid effective_type; /* InvalidOid if not given */
 	const char *scope;	/* SQL condition on current, or NULL */
 	double max_delete_percent;
+	const char *sequence_column; /* of a feed; NULL if not given, as the next two */
+	const char *operation_column;
+	List *delete_values;
 } DmMergeOptions;
 
 typedef struct DmMergeSpec
@@ -111,6 +127,8 @@ typedef struct DmShape
 } DmShape;
 
 /* dataset.c */
+extern const DmEffectiveType *dm_effective_type(Oid type);
+extern const DmEffectiveType *dm_effective_type_named(const char *name);
 extern Datum dm_effective_make(Oid type, TimestampTz moment);
 extern RangeVar *dm_dataset_parse(const char *target);
 extern void dm_dataset_lock(const RangeVar *target);

@@ -109,7 +109,8 @@ dataset_read(Oid current, DmDataset *dataset)
 
 	dm_catalog_begin(&scope);
 	SPI_execute_with_args("SELECT d.dataset_id, d.history_table::oid, d.keys, d.untracked, d.deletes = 'close', "
-						  "d.effective_type = 'date', m.merge_id, m.effective, m.effective_day, m.live_rows "
+						  "d.effective_type, m.merge_id, m.effective, m.effective_day, m.live_rows, "
+						  "d.feed_table::oid, d.sequence_column, d.operation_column, d.delete_values "
 						  "FROM datamill.dataset_catalog d LEFT JOIN LATERAL (SELECT * FROM datamill.merge_catalog m "
 						  "WHERE m.dataset_id = d.dataset_id ORDER BY m.merge_id DESC LIMIT 1) m ON true "
 						  "WHERE d.current_table = $1::regclass",
@@ -122,8 +123,8 @@ dataset_read(Oid current, DmDataset *dataset)
 	found = SPI_processed == 1;
 	if (found)
 	{
-		Datum row[10];
-		bool nulls[10] = {false};
+		Datum row[14];
+		bool nulls[14] = {false};
 
 		for (int i = 0; i < lengthof(row); i++)
 			row[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
@@ -136,10 +137,14 @@ dataset_read(Oid current, DmDataset *dataset)
 		dataset->keys = dm_names_from_array(row[2]);
 		dataset->untracked = dm_names_from_array(row[3]);
 		dataset->close_deletes = DatumGetBool(row[4]);
-		dataset->effective_type = DatumGetBool(row[5]) ? DATEOID : TIMESTAMPTZOID;
+		dataset->effective_type = dm_effective_type_named(TextDatumGetCString(row[5]))->type;
 		dataset->last_merge = nulls[6] ? 0 : DatumGetInt64(row[6]);
 		dataset->live_rows = nulls[9] ? -1 : DatumGetInt64(row[9]);
-		dataset->last_effective = nulls[6] ? (Datum) 0 : DatumGetBool(row[5]) ? row[8] : row[7];
+		dataset->last_effective = nulls[6] ? (Datum) 0 : nulls[8] ? row[7] : row[8];
+		dataset->feed = nulls[10] ? InvalidOid : DatumGetObjectId(row[10]);
+		dataset->sequence_column = nulls[11] ? NULL : TextDatumGetCString(row[11]);
+		dataset->operation_column = nulls[12] ? NULL : TextDatumGetCString(row[12]);
+		dataset->delete_values = nulls[13] ? NIL : dm_names_from_array(row[13]);
 	}
 	dm_catalog_end(&scope);
 	MemoryContextSwitchTo(caller);
@@ -168,8 +173,10 @@ last_merge_in_snapshot(int64 dataset_id)
 void
 dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes)
 {
-	Oid types[] = {OIDOID, OIDOID, OIDOID, OIDOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, OIDOID};
-	Datum values[9];
+	Oid types[] = {OIDOID, OIDOID, OIDOID, OIDOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID,
+				   TEXTOID, OIDOID, OIDOID, TEXTOID, TEXTOID,		TEXTARRAYOID};
+	Datum values[13];
+	char nulls[] = "             ";
 	DmCatalogScope scope;
 	bool isnull;
 
@@ -180,16 +187,27 @@ dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes)
 	values[4] = dm_names_to_array(dataset->keys);
 	values[5] = dm_names_to_array(dataset->untracked);
 	values[6] = CStringGetTextDatum(dataset->close_deletes ? "close" : "ignore");
-	values[7] = CStringGetTextDatum(dataset->effective_type == DATEOID ? "date" : "timestamptz");
+	values[7] = CStringGetTextDatum(dm_effective_type(dataset->effective_type)->name);
 	values[8] = ObjectIdGetDatum(GetUserId());
+	if (OidIsValid(dataset->feed))
+	{
+		values[9] = ObjectIdGetDatum(dataset->feed);
+		values[10] = CStringGetTextDatum(dataset->sequence_column);
+		values[11] = dataset->operation_column ? CStringGetTextDatum(dataset->operation_column) : (Datum) 0;
+		values[12] = dm_names_to_array(dataset->delete_values);
+		nulls[11] = dataset->operation_column ? ' ' : 'n';
+	}
+	else
+		memset(nulls + 9, 'n', 4);
 	dm_catalog_begin(&scope);
 	dm_catalog_execute("INSERT INTO datamill.dataset_catalog (current_table, history_table, versions_view, "
-					   "changes_view, keys, untracked, deletes, effective_type, owner) VALUES ($1::regclass, "
-					   "$2::regclass, $3::regclass, $4::regclass, $5, $6, $7, $8, $9::regrole) RETURNING dataset_id",
+					   "changes_view, keys, untracked, deletes, effective_type, owner, feed_table, sequence_column, "
+					   "operation_column, delete_values) VALUES ($1::regclass, $2::regclass, $3::regclass, $4::regclass, "
+					   "$5, $6, $7, $8, $9::regrole, $10::regclass, $11, $12, $13) RETURNING dataset_id",
 					   lengthof(types),
 					   types,
 					   values,
-					   NULL);
+					   nulls);
 	dataset->id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	dm_catalog_end(&scope);
 }
@@ -226,7 +244,13 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 		return;
 	}
 	table_check_rights(dataset->current, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
-	table_check_rights(dataset->history, ACL_INSERT);
+	if (OidIsValid(dataset->feed))
+	{
+		table_check_rights(dataset->history, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
+		table_check_rights(dataset->feed, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
+	}
+	else
+		table_check_rights(dataset->history, ACL_INSERT);
 }
 
 /* Raises unless the current user may also take versions out of history, as an undo does. */
@@ -250,11 +274,49 @@ table_check_rights(Oid relid, AclMode mode)
 				 errhint("Merge as the table's owner or as a role with BYPASSRLS.")));
 }
 
+static const DmEffectiveType effective_types[] = {
+	{DATEOID, "date", "pg_catalog.date", "pg_catalog.daterange"},
+	{TIMESTAMPTZOID, "timestamptz", "pg_catalog.timestamptz", "pg_catalog.tstzrange"},
+	{TIMESTAMPOID, "timestamp", "pg_catalog.timestamp", "pg_catalog.tsrange"},
+	{INT8OID, "bigint", "pg_catalog.int8", "pg_catalog.int8range"},
+};
+
+/* Returns what is known of a type of bounds, or NULL if it cannot be one. */
+const DmEffectiveType *
+dm_effective_type(Oid type)
+{
+	for (int i = 0; i < lengthof(effective_types); i++)
+	{
+		if (effective_types[i].type == type)
+			return &effective_types[i];
+	}
+	return NULL;
+}
+
+/* As dm_effective_type, by name. */
+const DmEffectiveType *
+dm_effective_type_named(const char *name)
+{
+	for (int i = 0; i < lengthof(effective_types); i++)
+	{
+		if (strcmp(effective_types[i].name, name) == 0)
+			return &effective_types[i];
+	}
+	return NULL;
+}
+
 /* Returns a moment as the effective date of a dataset: a date in the session's time zone, or as it is. */
 Datum
 dm_effective_make(Oid type, TimestampTz moment)
 {
-	if (type == DATEOID)
-		return DirectFunctionCall1(timestamptz_date, TimestampTzGetDatum(moment));
-	return TimestampTzGetDatum(moment);
+	switch (type)
+	{
+		case DATEOID: return DirectFunctionCall1(timestamptz_date, TimestampTzGetDatum(moment));
+		case TIMESTAMPOID: return DirectFunctionCall1(timestamptz_timestamp, TimestampTzGetDatum(moment));
+		case TIMESTAMPTZOID: return TimestampTzGetDatum(moment);
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("bounds of type %s are not moments", format_type_be(type))));
+	}
 }

@@ -28,6 +28,7 @@
 static void columns_check(TupleDesc columns, const DmDataset *dataset);
 static void schema_create(const char *schema);
 static void tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset);
+static void feed_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset);
 static void views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset);
 static void append_column_definitions(StringInfo sql, TupleDesc columns);
 static void append_column_names(StringInfo sql, TupleDesc columns);
@@ -49,12 +50,16 @@ dm_dataset_create(const RangeVar *target, TupleDesc columns, DmDataset *dataset)
 	schema_create(target->schemaname);
 	SPI_connect();
 	tables_create(target, columns, dataset);
+	if (dataset->sequence_column)
+		feed_create(target, columns, dataset);
 	views_create(target, columns, dataset);
 	SPI_finish();
 	CommandCounterIncrement();
 	schema = get_namespace_oid(target->schemaname, false);
 	dataset->current = get_relname_relid(target->relname, schema);
 	dataset->history = get_relname_relid(psprintf("%s_history", target->relname), schema);
+	if (dataset->sequence_column)
+		dataset->feed = get_relname_relid(psprintf("%s_feed", target->relname), schema);
 	dm_dataset_store(dataset,
 					 get_relname_relid(psprintf("%s_versions", target->relname), schema),
 					 get_relname_relid(psprintf("%s_changes", target->relname), schema));
@@ -68,19 +73,12 @@ void
 dm_dataset_add_key(const DmDataset *dataset)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	StringInfoData sql;
-	ListCell *cell;
+	char *sql = psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", dataset->name, dm_names_quoted(dataset->keys));
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "ALTER TABLE %s ADD PRIMARY KEY (", dataset->name);
-	foreach (cell, dataset->keys)
-		appendStringInfo(
-			&sql, "%s%s", cell == list_head(dataset->keys) ? "" : ", ", quote_identifier(lfirst(cell)));
-	appendStringInfoChar(&sql, ')');
 	PG_TRY();
 	{
 		SPI_connect();
-		execute(sql.data);
+		execute(sql);
 		SPI_finish();
 	}
 	PG_CATCH();
@@ -146,18 +144,11 @@ schema_create(const char *schema)
 	ereport(NOTICE, (errmsg("schema \"%s\" did not exist and was created", schema)));
 }
 
-/* Returns the qualified name of the type of effective dates. */
-static const char *
-effective_type_name(const DmDataset *dataset)
-{
-	return dataset->effective_type == DATEOID ? "pg_catalog.date" : "pg_catalog.timestamptz";
-}
-
 /* Creates the current and the history table. */
 static void
 tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
 {
-	const char *effective = effective_type_name(dataset);
+	const char *effective = dm_effective_type(dataset->effective_type)->sql_type;
 	StringInfoData sql;
 
 	initStringInfo(&sql);
@@ -189,12 +180,45 @@ tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *datase
 					 sibling(target, "_history")));
 }
 
+/*
+ * Creates what a feed needs besides: the table of points (events that no version shows: deletes where nothing was, and
+ * upserts that changed nothing), and indexes by which all that is known of a key is found.
+ */
+static void
+feed_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
+{
+	TupleDesc keys = CreateTemplateTupleDesc(list_length(dataset->keys));
+	char *names = dm_names_quoted(dataset->keys);
+	StringInfoData sql;
+	int count = 0;
+
+	for (int i = 0; i < columns->natts; i++)
+	{
+		if (dm_names_has(dataset->keys, NameStr(TupleDescAttr(columns, i)->attname)))
+			TupleDescCopyEntry(keys, ++count, columns, i + 1);
+	}
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, "_feed"));
+	append_column_definitions(&sql, keys);
+	appendStringInfo(&sql,
+					 ", " DM_COL_START " %s NOT NULL, " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, PRIMARY KEY (%s, "
+					 DM_COL_START "))",
+					 dm_effective_type(dataset->effective_type)->sql_type,
+					 names);
+	execute(sql.data);
+	execute(psprintf("COMMENT ON TABLE %s IS 'Events of a datamill feed that no version shows: D deletes where nothing was, N "
+					 "upserts that changed nothing. Later events may need them.'",
+					 sibling(target, "_feed")));
+	execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", sibling(target, ""), names));
+	execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s, " DM_COL_START ")", sibling(target, "_history"), names));
+}
+
 /* Creates the versions and the changes view. */
 static void
 views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
 {
-	const char *range = dataset->effective_type == DATEOID ? "pg_catalog.daterange" : "pg_catalog.tstzrange";
-	const char *effective = effective_type_name(dataset);
+	const char *range = dm_effective_type(dataset->effective_type)->sql_range;
+	const char *effective = dm_effective_type(dataset->effective_type)->sql_type;
 	StringInfoData names;
 
 	initStringInfo(&names);

@@ -128,6 +128,7 @@ dm_dataset_drop(const char *target, bool keep_tables)
 	Datum values[1];
 	DmCatalogScope scope;
 	StringInfoData drop;
+	const char *feed = "";
 
 	PreventCommandIfReadOnly("drop_dataset()");
 	PreventCommandIfParallelMode("drop_dataset()");
@@ -135,6 +136,10 @@ dm_dataset_drop(const char *target, bool keep_tables)
 	dataset_read_as_caller(target, &dataset, &history);
 	if (!dm_relation_is_owned(dataset.current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(dataset.current));
+	if (OidIsValid(dataset.feed))
+		feed = psprintf(", %s",
+						quote_qualified_identifier(get_namespace_name(get_rel_namespace(dataset.feed)),
+												   get_rel_name(dataset.feed)));
 	values[0] = Int64GetDatum(dataset.id);
 	initStringInfo(&drop);
 	dm_catalog_begin(&scope);
@@ -154,13 +159,12 @@ dm_dataset_drop(const char *target, bool keep_tables)
 							 "DROP VIEW %s; ",
 							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)), get_rel_name(view)));
 	}
-	history = pstrdup(history);
 	dm_catalog_end(&scope);
 	if (keep_tables)
 		return;
 	SPI_connect();
 	if (SPI_execute(drop.len > 0 ? drop.data : "SELECT 1", false, 0) < 0 ||
-		SPI_execute(psprintf("DROP TABLE %s, %s", dataset.name, history), false, 0) < 0)
+		SPI_execute(psprintf("DROP TABLE %s, %s%s", dataset.name, history, feed), false, 0) < 0)
 		elog(ERROR, "could not drop dataset %s", dataset.name);
 	SPI_finish();
 }

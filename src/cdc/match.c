@@ -358,7 +358,8 @@ batch_probe(DmMatcher *matcher)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
-		if (dm_probe_find(probe, row->values, matcher->old_slot))
+		dm_probe_start(probe, row->values);
+		if (dm_probe_next(probe, matcher->old_slot))
 		{
 			slot_getsomeattrs(matcher->old_slot, matcher->compared);
 			row_settle(matcher, row);

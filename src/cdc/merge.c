@@ -30,8 +30,10 @@
 #include "utils/snapmgr.h"
 
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/names.h"
 #include "cdc/cdc.h"
+#include "cdc/feed.h"
 #include "cdc/match.h"
 #include "receipt/receipt.h"
 #include "source/source.h"
@@ -58,10 +60,13 @@ static const DmApply *plan_in_subtransaction(Merge *merge, Jsonb *source_options
 static const DmApply *plan_make(Merge *merge, Jsonb *source_options);
 static void dataset_open(Merge *merge, Oid current);
 static void dataset_make(Merge *merge, DmSource *source);
+static TupleDesc feed_settings_make(Merge *merge, TupleDesc offered);
+static Oid sequence_type(Form_pg_attribute column);
 static void columns_require(List *offered, const DmMergeSpec *spec, List *untracked);
 static void settings_check(const Merge *merge);
 static void effective_set(Merge *merge);
 static const DmApply *rows_merge(Merge *merge, DmSource *source);
+static void events_merge(Merge *merge, DmSource *source);
 static void spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate);
 static void empty_check(const Merge *merge, int64 rows);
 static char *receipt_finish(Merge *merge, DmReceipt *receipt);
@@ -103,7 +108,7 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 	dm_source_close(source);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	if (merge.is_new)
+	if (merge.is_new && merge.mode != DM_MODE_FEED)
 		dm_dataset_add_key(&merge.dataset);
 	id = receipt_finish(&merge, receipt);
 	merge_log(&merge, id);
@@ -204,16 +209,18 @@ spec_check(Merge *merge)
 		merge->mode = DM_MODE_FULL;
 	else if (strcmp(spec->mode, "delta") == 0)
 		merge->mode = DM_MODE_DELTA;
+	else if (strcmp(spec->mode, "feed") == 0 && !merge->dry_run)
+		merge->mode = DM_MODE_FEED;
 	else if (strcmp(spec->mode, "feed") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode \"feed\" is not supported yet"),
-				 errhint("This version knows the modes full and delta.")));
+				 errmsg("cdc_plan does not know mode feed"),
+				 errhint("Merge in a transaction and roll it back.")));
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown mode \"%s\"", spec->mode),
-				 errhint("This version knows the modes full and delta.")));
+				 errhint("Modes are full, delta and feed.")));
 	if (TIMESTAMP_NOT_FINITE(spec->effective))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("the effective date must not be infinite")));
@@ -260,6 +267,12 @@ settings_check(const Merge *merge)
 	const DmDataset *dataset = &merge->dataset;
 	ListCell *cell;
 
+	if (OidIsValid(dataset->feed) != (merge->mode == DM_MODE_FEED))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dataset %s %s", dataset->name, OidIsValid(dataset->feed) ? "is a feed" : "is not a feed"),
+				 errdetail("Its first merge decided that; modes full and delta do not mix with mode feed."),
+				 errhint("Use %s.", OidIsValid(dataset->feed) ? "mode => 'feed'" : "mode full or delta, or another target")));
 	foreach (cell, merge->spec->keys)
 	{
 		if (!dm_names_has(dataset->keys, lfirst(cell)) ||
@@ -292,16 +305,19 @@ settings_check(const Merge *merge)
 static void
 dataset_make(Merge *merge, DmSource *source)
 {
+	TupleDesc columns = source->offered;
 	List *offered = NIL;
 
 	for (int i = 0; i < source->offered->natts; i++)
 		offered = lappend(offered, NameStr(TupleDescAttr(source->offered, i)->attname));
 	columns_require(offered, merge->spec, merge->options->untracked);
+	if (merge->mode == DM_MODE_FEED)
+		columns = feed_settings_make(merge, source->offered);
 	merge->dataset.name = quote_qualified_identifier(merge->target->schemaname, merge->target->relname);
 	merge->dataset.keys = merge->spec->keys;
 	merge->dataset.untracked = merge->options->untracked;
 	merge->dataset.close_deletes = merge->options->has_deletes ? merge->options->close_deletes : true;
-	dm_dataset_create(merge->target, source->offered, &merge->dataset);
+	dm_dataset_create(merge->target, columns, &merge->dataset);
 	/* the caller's default rights may have taken some away, and its snapshot must see the new tables' rows */
 	dm_dataset_check_rights(&merge->dataset, false);
 	LockRelationOid(merge->dataset.current, ShareRowExclusiveLock);
@@ -340,6 +356,69 @@ columns_require(List *offered, const DmMergeSpec *spec, List *untracked)
 	}
 }
 
+/*
+ * Takes the settings of a new feed from the options and the columns that its source offers, and returns the others: the
+ * business columns.
+ */
+static TupleDesc
+feed_settings_make(Merge *merge, TupleDesc offered)
+{
+	const DmMergeOptions *options = merge->options;
+	DmDataset *dataset = &merge->dataset;
+	TupleDesc columns = CreateTemplateTupleDesc(offered->natts);
+	int count = 0;
+
+	if (!options->sequence_column)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode feed needs option \"sequence_column\""),
+				 errhint("Name the column that tells the order of a key's events: options => '{\"sequence_column\": \"...\"}'.")));
+	dataset->sequence_column = options->sequence_column;
+	dataset->operation_column = options->operation_column;
+	dataset->delete_values =
+		options->delete_values ? options->delete_values : list_make4("D", "d", "DELETE", "delete");
+	for (int i = 0; i < offered->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(offered, i);
+
+		if (strcmp(NameStr(column->attname), dataset->sequence_column) == 0)
+			dataset->effective_type = sequence_type(column);
+		else if (!dataset->operation_column || strcmp(NameStr(column->attname), dataset->operation_column) != 0)
+			TupleDescCopyEntry(columns, ++count, offered, i + 1);
+	}
+	if (count != offered->natts - (dataset->operation_column ? 2 : 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("the source lacks the sequence or the operation column"),
+				 errdetail("sequence_column is \"%s\", operation_column %s.",
+						   dataset->sequence_column,
+						   dataset->operation_column ? psprintf("\"%s\"", dataset->operation_column) : "not given")));
+	if (dm_names_has(merge->spec->keys, dataset->sequence_column) || options->has_untracked || options->scope)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a feed's keys must not hold its sequence column, and it has no untracked columns and no scope")));
+	columns->natts = count;
+	return columns;
+}
+
+/* Returns the type of bounds for a sequence column: its own, bigint for smaller integers. Raises for types without one. */
+static Oid
+sequence_type(Form_pg_attribute column)
+{
+	Oid type = getBaseType(column->atttypid);
+
+	if (type == INT2OID || type == INT4OID)
+		type = INT8OID;
+	if (!dm_effective_type(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("sequence column \"%s\" of type %s is not supported",
+						NameStr(column->attname),
+						format_type_be(column->atttypid)),
+				 errhint("Sequences are date, timestamp, timestamptz or integers; cast it in a query as source.")));
+	return type;
+}
+
 /* Sets the effective date in the dataset's type. Raises 22023 if it lies before that of the last merge. */
 static void
 effective_set(Merge *merge)
@@ -349,6 +428,8 @@ effective_set(Merge *merge)
 	Oid output;
 	bool varlena;
 
+	if (merge->mode == DM_MODE_FEED)
+		return;
 	if (merge->is_new)
 		dataset->effective_type =
 			OidIsValid(merge->options->effective_type) ? merge->options->effective_type : DATEOID;
@@ -376,9 +457,15 @@ static const DmApply *
 rows_merge(Merge *merge, DmSource *source)
 {
 	DmMatcherSpec spec;
-	EState *estate = CreateExecutorState();
+	EState *estate;
 	DmMatcher *matcher;
 
+	if (merge->mode == DM_MODE_FEED)
+	{
+		events_merge(merge, source);
+		return NULL;
+	}
+	estate = CreateExecutorState();
 	spec_make(merge, &spec, estate);
 	dm_source_bind(source, spec.apply.shape->wanted);
 	matcher = dm_matcher_begin(&spec);
@@ -389,6 +476,29 @@ rows_merge(Merge *merge, DmSource *source)
 	table_close(spec.apply.history, NoLock);
 	table_close(spec.apply.current, NoLock);
 	return dm_matcher_apply(matcher);
+}
+
+/* Streams the source's events through the feed. */
+static void
+events_merge(Merge *merge, DmSource *source)
+{
+	DmFeedSpec spec = {.dataset = &merge->dataset, .merge_id = merge->merge_id, .counts = merge->counts};
+	TupleDesc wanted;
+	DmFeed *feed;
+
+	spec.current = table_open(merge->dataset.current, NoLock);
+	spec.history = table_open(merge->dataset.history, RowExclusiveLock);
+	spec.points = table_open(merge->dataset.feed, RowExclusiveLock);
+	spec.shape = dm_shape_make(&merge->dataset, spec.current, spec.history);
+	wanted = dm_feed_wanted(&merge->dataset, spec.shape);
+	dm_source_bind(source, wanted);
+	feed = dm_feed_begin(&spec, wanted);
+	dm_source_run(source, dm_feed_row, feed);
+	dm_feed_finish(feed);
+	merge->live_rows = -1;
+	table_close(spec.points, NoLock);
+	table_close(spec.history, NoLock);
+	table_close(spec.current, NoLock);
 }
 
 /* Opens the tables and says what the matcher is to do. estate holds the scope's condition. */
@@ -463,7 +573,7 @@ static void
 merge_log(const Merge *merge, const char *receipt_id)
 {
 	const DmMergeCounts *counts = merge->counts;
-	bool is_date = merge->dataset.effective_type == DATEOID;
+	bool is_date = merge->mode != DM_MODE_FEED && merge->dataset.effective_type == DATEOID;
 	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, DATEOID, TEXTOID, TEXTOID,
 				   INT8OID, INT8OID, INT8OID,		 INT8OID, INT8OID, INT8OID,
 				   INT8OID, INT8OID, TEXTOID,		 TIMESTAMPTZOID, OIDOID};
@@ -507,17 +617,21 @@ static char *
 arguments_json(const Merge *merge)
 {
 	StringInfoData out;
-	Oid output;
-	bool varlena;
 
 	initStringInfo(&out);
-	getTypeOutputInfo(merge->dataset.effective_type, &output, &varlena);
 	appendStringInfoString(&out, "{\"source\": ");
 	escape_json(&out, merge->spec->source);
 	appendStringInfoString(&out, ", \"mode\": ");
 	escape_json(&out, merge->spec->mode);
-	appendStringInfoString(&out, ", \"effective\": ");
-	escape_json(&out, OidOutputFunctionCall(output, merge->effective));
+	if (merge->mode != DM_MODE_FEED)
+	{
+		Oid output;
+		bool varlena;
+
+		getTypeOutputInfo(merge->dataset.effective_type, &output, &varlena);
+		appendStringInfoString(&out, ", \"effective\": ");
+		escape_json(&out, OidOutputFunctionCall(output, merge->effective));
+	}
 	appendStringInfo(&out,
 					 ", \"options\": %s}",
 					 JsonbToCString(NULL, &merge->spec->options->root, VARSIZE(merge->spec->options)));

@@ -13,7 +13,8 @@
 #include "cdc/cdc.h"
 #include "source/source.h"
 
-#define OWN_OPTIONS "deletes, scope, max_delete_percent, untracked, effective_type, allow_empty"
+#define OWN_OPTIONS "deletes, scope, max_delete_percent, untracked, effective_type, allow_empty, "                                  \
+	"sequence_column, operation_column, delete_values"
 
 static void option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value);
 static char *value_word(const char *name, JsonbValue *value);
@@ -98,6 +99,12 @@ option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
 	}
 	else if (strcmp(name, "scope") == 0)
 		parsed->scope = value_word(name, value);
+	else if (strcmp(name, "sequence_column") == 0)
+		parsed->sequence_column = value_word(name, value);
+	else if (strcmp(name, "operation_column") == 0)
+		parsed->operation_column = value_word(name, value);
+	else if (strcmp(name, "delete_values") == 0)
+		parsed->delete_values = value_names(name, value);
 	else if (strcmp(name, "max_delete_percent") == 0)
 		parsed->max_delete_percent = value_percent(name, value);
 	else if (!dm_source_is_option(name))

@@ -1,5 +1,6 @@
 /*
- * probe.c: finds single rows of the current table by its key index, for deltas that are small beside the table.
+ * probe.c: finds the rows of a key in a table of a dataset by its primary key, of which the dataset's keys are all columns
+ * or the first ones.
  */
 #include "postgres.h"
 
@@ -23,17 +24,17 @@ struct DmProbe
 	int columns[INDEX_MAX_KEYS]; /* the wanted column of each key of the index */
 };
 
-static bool index_maps(Relation index, const DmShape *shape, int columns[INDEX_MAX_KEYS]);
+static bool index_maps(Relation rel, Relation index, const DmShape *shape, int columns[INDEX_MAX_KEYS]);
 static void keys_init(DmProbe *probe);
 
 /*
- * Opens the primary key of current for probing under the snapshot, in the current memory context. Returns NULL if there
- * is none over exactly the dataset's keys.
+ * Opens the primary key of rel for probing under the snapshot, in the current memory context. Returns NULL if there is
+ * none that starts with exactly the dataset's keys.
  */
 DmProbe *
-dm_probe_begin(Relation current, const DmShape *shape, Snapshot snapshot)
+dm_probe_begin(Relation rel, const DmShape *shape, Snapshot snapshot)
 {
-	Oid index_oid = dm_primary_key_index(current);
+	Oid index_oid = dm_primary_key_index(rel);
 	DmProbe *probe;
 
 	if (!OidIsValid(index_oid))
@@ -41,28 +42,36 @@ dm_probe_begin(Relation current, const DmShape *shape, Snapshot snapshot)
 	probe = palloc0(sizeof(DmProbe));
 	probe->context = CurrentMemoryContext;
 	probe->index = index_open(index_oid, AccessShareLock);
-	if (!index_maps(probe->index, shape, probe->columns))
+	if (!index_maps(rel, probe->index, shape, probe->columns))
 	{
 		index_close(probe->index, AccessShareLock);
 		return NULL;
 	}
-	probe->nkeys = IndexRelationGetNumberOfKeyAttributes(probe->index);
+	probe->nkeys = shape->nkeys;
 	keys_init(probe);
-	probe->scan = dm_index_beginscan(current, probe->index, snapshot, probe->nkeys);
+	probe->scan = dm_index_beginscan(rel, probe->index, snapshot, probe->nkeys);
 	return probe;
 }
 
-/* Puts the row of current with the key in values (of the wanted columns, not NULL) into slot; false if there is none. */
-bool
-dm_probe_find(DmProbe *probe, const Datum *values, TupleTableSlot *slot)
+/* Starts to look for the rows with the key in values (of the wanted columns, not NULL), which must live until found. */
+void
+dm_probe_start(DmProbe *probe, const Datum *values)
 {
 	MemoryContext caller = MemoryContextSwitchTo(probe->context); /* the scan keeps what it allocates */
-	bool found;
 
 	for (int i = 0; i < probe->nkeys; i++)
 		probe->keys[i].sk_argument = values[probe->columns[i]];
 	index_rescan(probe->scan, probe->keys, probe->nkeys, NULL, 0);
-	found = index_getnext_slot(probe->scan, ForwardScanDirection, slot);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Puts the next row of the key into slot; false after the last, slot cleared. */
+bool
+dm_probe_next(DmProbe *probe, TupleTableSlot *slot)
+{
+	MemoryContext caller = MemoryContextSwitchTo(probe->context);
+	bool found = index_getnext_slot(probe->scan, ForwardScanDirection, slot);
+
 	MemoryContextSwitchTo(caller);
 	return found;
 }
@@ -75,21 +84,22 @@ dm_probe_end(DmProbe *probe)
 	index_close(probe->index, NoLock);
 }
 
-/* True if the index is a valid B-tree over exactly the dataset's keys; columns gets the wanted column of each. */
+/* True if the index is a valid B-tree that starts with the dataset's keys; columns gets the wanted column of each. */
 static bool
-index_maps(Relation index, const DmShape *shape, int columns[INDEX_MAX_KEYS])
+index_maps(Relation rel, Relation index, const DmShape *shape, int columns[INDEX_MAX_KEYS])
 {
-	int nkeys = IndexRelationGetNumberOfKeyAttributes(index);
-
 	if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid || !index->rd_index->indimmediate ||
-		nkeys != shape->nkeys)
+		IndexRelationGetNumberOfKeyAttributes(index) < shape->nkeys)
 		return false;
-	for (int i = 0; i < nkeys; i++)
+	for (int i = 0; i < shape->nkeys; i++)
 	{
+		AttrNumber attribute = index->rd_index->indkey.values[i];
+
 		columns[i] = -1;
 		for (int k = 0; k < shape->nkeys; k++)
 		{
-			if (shape->current_attribute[shape->keys[k]] == index->rd_index->indkey.values[i])
+			if (strcmp(NameStr(TupleDescAttr(RelationGetDescr(rel), attribute - 1)->attname),
+					   NameStr(TupleDescAttr(shape->wanted, shape->keys[k])->attname)) == 0)
 				columns[i] = shape->keys[k];
 		}
 		if (columns[i] < 0)

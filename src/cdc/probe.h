@@ -1,5 +1,5 @@
 /*
- * probe.h: finds single rows of the current table by its key index.
+ * probe.h: finds the rows of a key in a table of a dataset by its primary key.
  */
 #ifndef DM_PROBE_H
 #define DM_PROBE_H
@@ -12,8 +12,9 @@
 
 typedef struct DmProbe DmProbe;
 
-extern DmProbe *dm_probe_begin(Relation current, const DmShape *shape, Snapshot snapshot);
-extern bool dm_probe_find(DmProbe *probe, const Datum *values, TupleTableSlot *slot);
+extern DmProbe *dm_probe_begin(Relation rel, const DmShape *shape, Snapshot snapshot);
+extern void dm_probe_start(DmProbe *probe, const Datum *values);
+extern bool dm_probe_next(DmProbe *probe, TupleTableSlot *slot);
 extern void dm_probe_end(DmProbe *probe);
 
 #endif

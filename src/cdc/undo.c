@@ -127,6 +127,11 @@ dataset_require(const char *target, DmDataset *dataset)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a dataset", target),
 				 errhint("datamill.datasets lists them.")));
+	if (OidIsValid(dataset->feed))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("merges of a feed cannot be taken back"),
+				 errdetail("Late events change versions in place.")));
 	dm_dataset_check_rights(dataset, false);
 	dm_dataset_check_undo_rights(dataset);
 	LockRelationOid(dataset->current, ShareRowExclusiveLock);
