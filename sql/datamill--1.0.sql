@@ -2,6 +2,9 @@
 -- store, source, fdw, receipt, load, cdc, transform, job.
 \echo Use "CREATE EXTENSION datamill" to load this file. \quit
 
+-- Made here and not by the control file: a schema that somebody made before is an error, and DROP EXTENSION drops it.
+CREATE SCHEMA datamill;
+COMMENT ON SCHEMA datamill IS 'Functions, tables and views of extension datamill.';
 GRANT USAGE ON SCHEMA datamill TO PUBLIC;
 
 ---------------------------------------------------------------- fdw
