@@ -17,6 +17,7 @@ extern void dm_keytable_add(DmKeyTable *table, uint64 hash, ItemPointer tid);
 
 extern bool dm_keytable_is_here(const DmKeyTable *table, uint64 hash);
 extern void dm_keytable_prefetch(const DmKeyTable *table, uint64 hash);
+extern void dm_keytable_prefetch_mark(const DmKeyTable *table, int64 position);
 extern int64 dm_keytable_find(const DmKeyTable *table, uint64 hash);
 extern int64 dm_keytable_find_next(const DmKeyTable *table, uint64 hash, int64 position);
 extern uint64 dm_keytable_tid(const DmKeyTable *table, int64 position);

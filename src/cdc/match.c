@@ -265,6 +265,8 @@ batch_settle(DmMatcher *matcher)
 		MemoryContext caller;
 
 		CHECK_FOR_INTERRUPTS();
+		if (i + PREFETCH_DISTANCE < batch->nrows)
+			dm_keytable_prefetch_mark(matcher->keys, (int64) batch->rows[i + PREFETCH_DISTANCE].tag);
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
 		candidate_settle(matcher, &batch->rows[i]);
