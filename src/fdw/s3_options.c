@@ -22,6 +22,7 @@
 #include "utils/rel.h"
 
 #include "base/options.h"
+#include "codec/json.h"
 #include "fdw/s3_options.h"
 #include "source/format_options.h"
 #include "store/store.h"
@@ -73,6 +74,7 @@ static const DmOption s3_table[] = {
 	{"session_token", DM_OPTION_STRING, MAPPING, .secret = true, .help = "token of temporary credentials"},
 	{"url", DM_OPTION_STRING, TABLE, .help = "s3://bucket/key; the key may have wildcards"},
 	{"name", DM_OPTION_STRING, COLUMN, .help = "the column's name in the header (default: its own)"},
+	{"path", DM_OPTION_STRING, COLUMN, .help = "where the column's value is in a JSON record (default: $.name)"},
 	{"force_null", DM_OPTION_BOOL, COLUMN, .help = "the null text is NULL in quotes, too"},
 	{"force_not_null", DM_OPTION_BOOL, COLUMN, .help = "the null text is a value like any other"},
 };
@@ -224,6 +226,8 @@ dm_s3_options_check(List *options, Oid catalog)
 		check_mapping(options);
 	else if (place == TABLE)
 		check_table(options);
+	else if (place == COLUMN && dm_option_get(options, "path"))
+		(void) dm_json_path_parse(dm_option_get(options, "path"));
 }
 
 /* Stores the options of one column in a spec, whose field_names has room for natts. Strings are in the current context. */
@@ -232,6 +236,7 @@ column_spec(DmObjScanSpec *spec, Oid table, AttrNumber attnum, int natts)
 {
 	List *options = GetForeignColumnOptions(table, attnum);
 	const char *name = dm_option_get(options, "name");
+	const char *path = dm_option_get(options, "path");
 	const char *force_null = dm_option_get(options, "force_null");
 	const char *force_not_null = dm_option_get(options, "force_not_null");
 
@@ -239,6 +244,10 @@ column_spec(DmObjScanSpec *spec, Oid table, AttrNumber attnum, int natts)
 		spec->field_names = palloc0(natts * sizeof(char *));
 	if (name)
 		spec->field_names[attnum - 1] = pstrdup(name);
+	if (path && !spec->paths)
+		spec->paths = palloc0(natts * sizeof(char *));
+	if (path)
+		spec->paths[attnum - 1] = pstrdup(path);
 	if (force_null && dm_option_bool("force_null", force_null))
 		spec->force_null = bms_add_member(spec->force_null, attnum);
 	if (force_not_null && dm_option_bool("force_not_null", force_not_null))

@@ -13,7 +13,7 @@
 #define BOTH (DM_OPTION_TABLE | DM_OPTION_FUNCTION)
 
 static const DmOption format_table[] = {
-	{"format", DM_OPTION_ENUM, BOTH, .values = "csv", .later = "jsonl, json, parquet",
+	{"format", DM_OPTION_ENUM, BOTH, .values = "csv, jsonl, json", .later = "parquet",
 	 .help = "what the objects hold"},
 	{"header", DM_OPTION_BOOL, BOTH,
 	 .help = "the first record of each object names the columns (default: true)"},
@@ -24,6 +24,8 @@ static const DmOption format_table[] = {
 	{"encoding", DM_OPTION_STRING, BOTH, .help = "of the bytes (default: the database's)"},
 	{"match", DM_OPTION_ENUM, BOTH, .values = "name, position",
 	 .help = "how fields find columns (default: name)"},
+	{"unknown_fields", DM_OPTION_ENUM, BOTH, .values = "ignore, error",
+	 .help = "what a member of JSON does that is no column (default: ignore)"},
 	{"on_error", DM_OPTION_ENUM, BOTH, .values = "stop, ignore, quarantine",
 	 .help = "what a row that cannot be read does (default: stop)"},
 	{"reject_limit", DM_OPTION_INT, BOTH, .min = 0, .max = PG_INT64_MAX,
@@ -60,7 +62,13 @@ read_encoding(const char *value)
 static void
 set_option(DmObjScanSpec *spec, const char *name, const char *value)
 {
-	if (strcmp(name, "header") == 0)
+	if (strcmp(name, "format") == 0)
+		spec->format = strcmp(value, "jsonl") == 0	? DM_FORMAT_JSONL
+					   : strcmp(value, "json") == 0 ? DM_FORMAT_JSON
+													: DM_FORMAT_CSV;
+	else if (strcmp(name, "unknown_fields") == 0)
+		spec->unknown_is_error = strcmp(value, "error") == 0;
+	else if (strcmp(name, "header") == 0)
 		spec->csv.header = dm_option_bool(name, value);
 	else if (strcmp(name, "delimiter") == 0)
 		spec->csv.delimiter = value[0];
@@ -89,6 +97,23 @@ static void
 conflict_error(const char *message, const char *hint)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", message), errhint("%s", hint)));
+}
+
+/* Raises 22023 on an option that the format does not have. */
+static void
+check_format_options(const DmObjScanSpec *spec, List *options)
+{
+	static const char *const csv_only[] = {"header", "delimiter", "quote", "escape", "null", "match"};
+
+	for (int i = 0; spec->format != DM_FORMAT_CSV && i < lengthof(csv_only); i++)
+	{
+		if (dm_option_get(options, csv_only[i]))
+			conflict_error(psprintf("option \"%s\" is for CSV only", csv_only[i]),
+						   "Members of JSON find their columns by name, or by the columns' option path.");
+	}
+	if (spec->format == DM_FORMAT_CSV && dm_option_get(options, "unknown_fields"))
+		conflict_error("option \"unknown_fields\" is for JSON only",
+					   "Fields of CSV that are no column are always an error.");
 }
 
 /* Raises 22023 on options that contradict each other; as COPY does, for the same cases. */
@@ -123,6 +148,8 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 
 	dm_csv_options_init(&spec->csv);
 	spec->csv.header = true;
+	spec->format = DM_FORMAT_CSV;
+	spec->unknown_is_error = false;
 	spec->allow_empty = false;
 	spec->on_error = DM_ON_ERROR_STOP;
 	spec->reject_limit = -1;
@@ -136,6 +163,9 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 		spec->csv.escape = spec->csv.quote;
 	if (!dm_option_get(options, "match"))
 		spec->match = spec->csv.header ? DM_MATCH_NAME : DM_MATCH_POSITION;
+	if (spec->format != DM_FORMAT_CSV && !dm_option_get(options, "encoding"))
+		spec->csv.encoding = PG_UTF8; /* RFC 8259 8.1 */
 	spec->csv.keep_unterminated = spec->on_error != DM_ON_ERROR_STOP;
+	check_format_options(spec, options);
 	check_format(spec);
 }

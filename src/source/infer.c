@@ -5,11 +5,13 @@
  *    types come out does not depend on the order of its records.
  * 2. Names are those of the header, as they are. A name that Postgres cannot hold, an empty one and one that comes
  *    twice are errors, since cutting or numbering them would make columns that nobody named.
- * 3. That every object has the same header is for the scan to check.
+ * 3. Members of JSON are columns in the order in which the sample has them first. Others than those are not seen here.
+ * 4. That every object has the same header is for the scan to check.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
@@ -18,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "codec/json.h"
 #include "rows/guess.h"
 #include "source/infer.h"
 #include "source/objscan_internal.h"
@@ -31,14 +34,16 @@ typedef struct Column
 {
 	char *name;
 	DmGuess guess;
+	int json_kinds; /* of JSON: mask of the kinds of its values, nulls not among them */
 } Column;
 
 typedef struct Sample
 {
 	const DmObjScanSpec *spec;
 	MemoryContext context; /* of the columns' names */
-	Column *columns;	   /* NULL before the first header */
+	Column *columns;	   /* NULL before the first header, or record of JSON */
 	int ncolumns;
+	int columns_size; /* of JSON: how many there is room for */
 	const char *uri; /* of the object being read, for the error context */
 } Sample;
 
@@ -68,15 +73,19 @@ find_column(const Sample *sample, const char *name)
 static void
 check_name(const Sample *sample, const char *name, int position)
 {
+	const char *what = sample->spec->format == DM_FORMAT_CSV ? "header field" : "member";
+
 	if (name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-				 errmsg("header field %d of \"%s\" is empty", position, sample->uri),
-				 errhint("Every column needs a name. If there is no header, set option \"header\" to false.")));
+				 errmsg("%s %d of \"%s\" is empty", what, position, sample->uri),
+				 sample->spec->format != DM_FORMAT_CSV
+					 ? errhint("Every column needs a name.")
+					 : errhint("Every column needs a name. If there is no header, set option \"header\" to false.")));
 	if (strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("header field %d of \"%s\" is too long for a column's name", position, sample->uri),
+				 errmsg("%s %d of \"%s\" is too long for a column's name", what, position, sample->uri),
 				 errdetail("\"%s\" has %zu bytes; the limit is %d.", name, strlen(name), NAMEDATALEN - 1)));
 	if (find_column(sample, name) >= 0)
 		ereport(ERROR,
@@ -152,14 +161,116 @@ add_record(Sample *sample, const DmCsvReader *csv, const int *columns, int nfiel
 	}
 }
 
+/* Returns the column of a JSON member, which is added if it is new. */
+static Column *
+json_column(Sample *sample, const char *data, int len)
+{
+	char *name = MemoryContextStrdup(sample->context, pnstrdup(data, len));
+	int column = find_column(sample, name);
+
+	if (column >= 0)
+		return &sample->columns[column];
+	if (sample->ncolumns == MaxTupleAttributeNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("records of \"%s\" have more than %d members", sample->uri, MaxTupleAttributeNumber)));
+	check_name(sample, name, sample->ncolumns + 1);
+	if (sample->ncolumns == sample->columns_size)
+	{
+		sample->columns_size *= 2;
+		sample->columns = repalloc(sample->columns, sample->columns_size * sizeof(Column));
+		memset(sample->columns + sample->ncolumns, 0, (sample->columns_size - sample->ncolumns) * sizeof(Column));
+	}
+	sample->columns[sample->ncolumns].name = name;
+	return &sample->columns[sample->ncolumns++];
+}
+
+/* Takes one member of a JSON record into account. */
+static void
+add_member(Sample *sample, DmJsonSpan *name, DmJsonSpan *value)
+{
+	Column *column;
+
+	if (name->escaped)
+		dm_json_unescape(name);
+	column = json_column(sample, name->data, name->len);
+	if (value->kind == DM_JSON_NULL)
+		return;
+	column->json_kinds |= 1 << value->kind;
+	/* what has escapes looks like text either way */
+	dm_guess_add(&column->guess, value->data, value->len);
+}
+
+/* Reads the first records of a JSON object. A bad one is no sample; whether it is an error is for the scan to say. */
+static void
+sample_json(Sample *sample, DmStream *bytes)
+{
+	DmJsonReader *json = dm_json_open(bytes, sample->spec->format == DM_FORMAT_JSONL);
+	DmJsonScan scan;
+	DmJsonSpan name;
+	DmJsonSpan value;
+
+	while (json->record < DM_SAMPLE_RECORDS && json->offset < DM_SAMPLE_BYTES && dm_json_read(json))
+	{
+		char *text;
+
+		CHECK_FOR_INTERRUPTS();
+		if (json->broken)
+			break;
+		if (sample->spec->on_error != DM_ON_ERROR_STOP &&
+			pg_encoding_verifymbstr(sample->spec->csv.encoding, json->data, json->len) != json->len)
+			continue;
+		if (!sample->columns)
+		{
+			sample->columns_size = 16;
+			sample->columns = MemoryContextAllocZero(sample->context, sample->columns_size * sizeof(Column));
+		}
+		text = pg_any_to_server(json->data, json->len, sample->spec->csv.encoding);
+		if (!dm_json_object_begin(&scan, text, text == json->data ? json->len : (int) strlen(text)))
+			continue;
+		while (dm_json_next_member(&scan, &name, &value))
+			add_member(sample, &name, &value);
+	}
+}
+
+/*
+ * Returns the type of a column. Strings of JSON that look like numbers are text, since the writer could have written
+ * numbers; containers are jsonb; scalars of several kinds are text.
+ */
+static Oid
+column_type(const Sample *sample, const Column *column)
+{
+	Oid type = dm_guess_type(&column->guess);
+	int kinds = column->json_kinds;
+
+	if (sample->spec->format == DM_FORMAT_CSV)
+		return type;
+	if (kinds & (1 << DM_JSON_OBJECT | 1 << DM_JSON_ARRAY))
+		return JSONBOID;
+	if (kinds == 1 << DM_JSON_BOOL)
+		return BOOLOID;
+	if (kinds == 1 << DM_JSON_NUMBER)
+		return type == INT8OID ? INT8OID : NUMERICOID;
+	if (kinds == 1 << DM_JSON_STRING && (type == UUIDOID || type == DATEOID || type == TIMESTAMPOID || type == TIMESTAMPTZOID))
+		return type;
+	return TEXTOID;
+}
+
 /* Reads the first records of an object. */
 static void
 sample_stream(Sample *sample, DmStream *stored)
 {
-	DmCsvReader *csv = dm_csv_open(dm_stream_plain_open(stored), &sample->spec->csv);
+	DmStream *bytes = dm_stream_plain_open(stored);
+	DmCsvReader *csv;
 	int *columns;
 	int nfields;
 
+	if (sample->spec->format != DM_FORMAT_CSV)
+	{
+		sample_json(sample, bytes);
+		return;
+	}
+	csv = dm_csv_open(bytes, &sample->spec->csv);
 	if (!dm_csv_read(csv))
 		return;
 	columns = map_fields(sample, csv);
@@ -296,7 +407,7 @@ dm_infer_columns(const DmObjScanSpec *spec, const char *types_json)
 	}
 	desc = CreateTemplateTupleDesc(sample.ncolumns);
 	for (int i = 0; i < sample.ncolumns; i++)
-		TupleDescInitEntry(desc, i + 1, sample.columns[i].name, dm_guess_type(&sample.columns[i].guess), -1, 0);
+		TupleDescInitEntry(desc, i + 1, sample.columns[i].name, column_type(&sample, &sample.columns[i]), -1, 0);
 	if (types_json)
 		override_types(desc, &sample, types_json);
 	return desc;

@@ -65,6 +65,8 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 	if (spec->on_error != DM_ON_ERROR_STOP)
 		scan->batch = dm_objbatch_make(scan);
 	scan->map = dm_objmap_make(&scan->spec);
+	if (spec->format != DM_FORMAT_CSV)
+		scan->json_map = dm_objjson_make(scan->map);
 	scan->store = dm_store_open(spec->server, spec->user);
 	scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
 	check_not_empty(scan);
@@ -131,6 +133,19 @@ dm_objscan_close_object(DmObjScan *scan)
 	MemoryContextReset(scan->object_context);
 }
 
+/* Opens the JSON reader on the bytes of the current object. */
+static void
+open_json(DmObjScan *scan, DmStream *bytes)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+
+	if (scan->json)
+		dm_json_reset(scan->json, bytes);
+	else
+		scan->json = dm_json_open(bytes, scan->spec.format == DM_FORMAT_JSONL);
+	MemoryContextSwitchTo(old);
+}
+
 /* Opens the readers on the bytes of the current object, in the current memory context. */
 static void
 open_readers(DmObjScan *scan)
@@ -140,6 +155,11 @@ open_readers(DmObjScan *scan)
 	if (dm_receipt_is_open() && scan->position > scan->nrecorded)
 		bytes = scan->digest = dm_stream_digest_open(bytes);
 	bytes = dm_stream_plain_open(bytes);
+	if (scan->spec.format != DM_FORMAT_CSV)
+	{
+		open_json(scan, bytes);
+		return;
+	}
 	if (scan->csv)
 		dm_csv_reset(scan->csv, bytes);
 	else
@@ -185,7 +205,8 @@ dm_objscan_open_object(DmObjScan *scan)
 		scan->position++;
 		scan->stats.objects_read++;
 		open_readers(scan);
-		read_header(scan);
+		if (scan->csv)
+			read_header(scan);
 	}
 	MemoryContextSwitchTo(old);
 	return stored != NULL;
@@ -220,7 +241,7 @@ scan_error_context(void *arg)
 		errcontext("%s", scan->uri);
 		return;
 	}
-	line = scan->record.line > 0 ? scan->record.line : scan->csv->line;
+	line = scan->record.line > 0 ? scan->record.line : scan->csv ? scan->csv->line : scan->json->line;
 	if (!scan->target)
 	{
 		errcontext("%s, row %lld (line %lld)", scan->uri, (long long) scan->record.row, (long long) line);

@@ -19,6 +19,14 @@ typedef enum DmMatch
 	DM_MATCH_POSITION /* by position */
 } DmMatch;
 
+/* What the objects hold. */
+typedef enum DmFormat
+{
+	DM_FORMAT_CSV,
+	DM_FORMAT_JSONL, /* a JSON object a line */
+	DM_FORMAT_JSON	 /* one array of JSON objects, or one object */
+} DmFormat;
+
 /* What a row does that cannot be read. */
 typedef enum DmOnError
 {
@@ -32,13 +40,16 @@ typedef struct DmObjScanSpec
 	Oid server;
 	Oid user;
 	const char *url; /* s3://bucket/glob */
-	DmCsvOptions csv;
+	DmFormat format;
+	DmCsvOptions csv; /* of it JSON takes the encoding alone */
+	bool unknown_is_error; /* JSON: a member that is no column is one */
 	DmMatch match;
 	DmOnError on_error;	  /* other than stop: all columns are converted, so that every query sees the same rows */
 	int64 reject_limit;	  /* more rejected rows are an error; -1: any number */
 	bool allow_empty;	/* no matching object is not an error */
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
+	char **paths;		  /* JSON: path of each attribute, or NULL for the member of its name */
 	Bitmapset *needed; /* attnums (from 1) to convert; the others are left NULL. NULL with all_needed false: none */
 	bool all_needed;
 	Bitmapset *force_null;	   /* attnums whose null text is NULL in quotes, too */

@@ -63,6 +63,12 @@ keep_record(DmObjScan *scan, DmObjBatch *batch)
 	char *data;
 
 	*kept = scan->record;
+	if (scan->json)
+	{
+		data = MemoryContextAllocHuge(batch->context, (Size) kept->len + 1);
+		kept->text = memcpy(data, kept->text, kept->len);
+		return kept->len;
+	}
 	for (int i = 0; i < kept->nfields; i++)
 		bytes += kept->fields[i].len;
 	kept->fields = palloc(kept->nfields * sizeof(DmCsvField));
@@ -140,7 +146,7 @@ append_field(StringInfo text, const DmCsvOptions *csv, const DmCsvField *field)
 	appendStringInfoChar(text, csv->quote);
 }
 
-/* Sets a reject's text from the fields of the current record: the reader has changed the bytes they were read from. */
+/* Sets a reject's text: a JSON record; the fields of a CSV one, since the reader has changed the bytes they were read from. */
 static void
 set_record_text(const DmObjScan *scan, DmReject *reject)
 {
@@ -148,6 +154,8 @@ set_record_text(const DmObjScan *scan, DmReject *reject)
 	StringInfoData text;
 
 	initStringInfo(&text);
+	if (scan->json)
+		append_valid(&text, record->text, Min(record->len, DM_MAX_RECORD_KEPT + MAX_MULTIBYTE_CHAR_LEN));
 	for (int i = 0; i < record->nfields && text.len <= DM_MAX_RECORD_KEPT; i++)
 	{
 		if (i > 0)

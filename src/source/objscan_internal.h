@@ -6,6 +6,7 @@
 
 #include "access/htup.h"
 
+#include "codec/json.h"
 #include "rows/convert.h"
 #include "source/objscan.h"
 
@@ -57,7 +58,13 @@ typedef struct DmObjRecord
 	int nfields;
 	bool has_high;	   /* see DmCsvReader */
 	bool unterminated; /* see DmCsvReader */
+	const char *text;  /* JSON: the record */
+	int len;
+	const char *broken; /* see DmJsonReader */
 } DmObjRecord;
+
+/* JSON: members and the columns that come from them; see objscan_json.c. */
+typedef struct DmObjJson DmObjJson;
 
 /* Rows that are read, then converted together; only where bad rows are no errors. */
 typedef struct DmObjBatch
@@ -86,7 +93,9 @@ struct DmObjScan
 	DmStore *store;
 	List *objects; /* of DmObject* */
 	DmObjMap *map;
-	DmCsvReader *csv; /* NULL before the first object */
+	DmCsvReader *csv;	/* NULL before the first object; so is the other one */
+	DmJsonReader *json; /* of JSON */
+	DmObjJson *json_map;
 	int null_len;
 	DmObjBatch *batch; /* NULL with on_error stop */
 	DmObjScanStats stats;
@@ -109,6 +118,7 @@ struct DmObjScan
 
 	/* One field, for the error context. */
 	const DmObjTarget *target; /* NULL outside of a field */
+	DmCsvField json_value;	   /* a value of JSON for it */
 	const DmCsvField *field;   /* NULL while its encoding is not known to be good */
 };
 
@@ -118,6 +128,9 @@ extern void dm_objscan_close_object(DmObjScan *scan);
 /* objscan_row.c: reads the next record of the current object into scan->record, false at its end; converts that record. */
 extern bool dm_objscan_read_record(DmObjScan *scan);
 extern void dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull);
+/* objscan_json.c: the same for JSON, but for special columns. */
+extern DmObjJson *dm_objjson_make(const DmObjMap *map);
+extern void dm_objjson_convert(DmObjScan *scan, Datum *values, bool *isnull);
 /* objscan_batch.c: the same for batches, where bad rows are no errors. */
 extern DmObjBatch *dm_objbatch_make(DmObjScan *scan);
 extern bool dm_objbatch_next(DmObjScan *scan, TupleTableSlot *slot);

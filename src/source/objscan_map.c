@@ -61,7 +61,7 @@ map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
 	if (attribute->attisdropped)
 		return;
 	/* A column whose field is named outright is that field's, whatever the column's own name. */
-	map->kinds[i] = name ? DM_OBJ_FIELD : column_kind(attribute);
+	map->kinds[i] = name || (spec->paths && spec->paths[i]) ? DM_OBJ_FIELD : column_kind(attribute);
 	if (map->kinds[i] != DM_OBJ_FIELD)
 	{
 		if (needed)

@@ -57,6 +57,24 @@ unterminated_quote(const DmObjScan *scan)
 			 errhint("Check the quote and escape options, or whether the object was cut off.")));
 }
 
+/* Reads the next record of JSON. */
+static bool
+read_json(DmObjScan *scan, DmObjRecord *record)
+{
+	DmJsonReader *json = scan->json;
+
+	if (!dm_json_read(json))
+		return false;
+	scan->row++;
+	scan->stats.rows++;
+	record->line = json->line;
+	record->offset = json->offset;
+	record->text = json->data;
+	record->len = json->len;
+	record->broken = json->broken;
+	return true;
+}
+
 /*
  * Reads the next record of the current object into scan->record, which it stays in until the next read. Returns false at the
  * object's end.
@@ -69,6 +87,8 @@ dm_objscan_read_record(DmObjScan *scan)
 
 	record->row = scan->row + 1; /* at once: the error context tells of the row that could not be read */
 	record->line = 0;
+	if (scan->json)
+		return read_json(scan, record);
 	if (!dm_csv_read(csv))
 		return false;
 	scan->row++;
@@ -82,22 +102,17 @@ dm_objscan_read_record(DmObjScan *scan)
 	return true;
 }
 
-/*
- * Converts the needed fields of the current record into values and isnull; all other columns are NULL. Values are the
- * converters' own or lie in the current memory context. Raises for a bad record or value.
- */
-void
-dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull)
+/* Converts the fields of the current record of CSV. */
+static void
+convert_csv(DmObjScan *scan, Datum *values, bool *isnull)
 {
 	const DmObjMap *map = scan->map;
 	const DmObjRecord *record = &scan->record;
 
-	scan->target = NULL;
 	if (unlikely(record->unterminated))
 		unterminated_quote(scan);
 	if (unlikely(record->nfields != map->nfields))
 		bad_field_count(scan);
-	memset(isnull, true, map->desc->natts);
 	for (int i = 0; i < map->ntargets; i++)
 	{
 		const DmObjTarget *target = &map->targets[i];
@@ -120,6 +135,21 @@ dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull)
 			(void) InputFunctionCall(&converter->input, NULL, converter->typioparam, converter->typmod);
 	}
 	scan->target = NULL;
-	if (map->nspecials > 0)
+}
+
+/*
+ * Converts the needed fields of the current record into values and isnull; all other columns are NULL. Values are the
+ * converters' own or lie in the current memory context. Raises for a bad record or value.
+ */
+void
+dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull)
+{
+	scan->target = NULL;
+	memset(isnull, true, scan->map->desc->natts);
+	if (scan->json)
+		dm_objjson_convert(scan, values, isnull);
+	else
+		convert_csv(scan, values, isnull);
+	if (scan->map->nspecials > 0)
 		fill_specials(scan, values, isnull);
 }
