@@ -224,7 +224,10 @@ receipt_id(const DmReceipt *receipt)
 	return hex;
 }
 
-/* Returns the inputs as a JSON array; for the id only what identifies their content. */
+/*
+ * Returns the inputs as a JSON array; for the id only what identifies their content: the digest of the bytes, or where
+ * they were not read to the end, the etag and version.
+ */
 static char *
 inputs_json(const DmReceipt *receipt, bool for_id)
 {
@@ -240,8 +243,11 @@ inputs_json(const DmReceipt *receipt, bool for_id)
 		if (cell != list_head(receipt->inputs))
 			appendStringInfoString(&out, ", ");
 		json_member(&out, "uri", input->uri, true);
-		json_member(&out, "etag", input->etag, false);
-		json_member(&out, "version", input->version, false);
+		if (!for_id || !input->sha256)
+		{
+			json_member(&out, "etag", input->etag, false);
+			json_member(&out, "version", input->version, false);
+		}
 		json_member(&out, "sha256", input->sha256, false);
 		if (input->size >= 0)
 			appendStringInfo(&out, ", \"size\": " INT64_FORMAT, input->size);

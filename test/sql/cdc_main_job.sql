@@ -50,6 +50,9 @@ FROM cdc_main.customer_versions v JOIN datamill.merges m USING (merge_id) JOIN d
 SELECT encode(sha256(pg_read_binary_file(:'file1')), 'hex') AS first1, encode(sha256(pg_read_binary_file(:'file2')), 'hex') AS first2 \gset
 SELECT sum(records) FROM datamill.generate_cdc(10000, 10000, 5, 10, 0.2, 0.4, 0.4, 's3://cdc/day1', 's3://cdc/day2', 42);
 SELECT encode(sha256(pg_read_binary_file(:'file1')), 'hex') = :'first1' AS same1, encode(sha256(pg_read_binary_file(:'file2')), 'hex') = :'first2' AS same2;
+-- and the same receipt for the same work on the same bytes, written anew
+SELECT receipt FROM datamill.merges WHERE dataset = 'cdc_main.customer'::regclass AND effective_day = '2019-06-19' \gset
+SELECT unchanged, receipt = :'receipt' AS same FROM datamill.cdc_merge('cdc_main.customer', 's3://cdc/day2/*.csv', effective => '2019-06-19');
 SELECT sum(records) FROM datamill.generate_cdc(10000, 10000, 5, 10, 0.2, 0.4, 0.4, 's3://cdc/day1', 's3://cdc/day2', 43);
 SELECT encode(sha256(pg_read_binary_file(:'file1')), 'hex') = :'first1' AS same1, encode(sha256(pg_read_binary_file(:'file2')), 'hex') = :'first2' AS same2;
 
