@@ -84,6 +84,55 @@ GRANT SELECT ON datamill.rejects TO PUBLIC;
 COMMENT ON VIEW datamill.rejects IS
   'Rows of objects that on_error quarantine put aside, for the roles that the caller is a member of: object, row (of data, from 1), line and byte offset (of the uncompressed object), column, SQLSTATE, message, the record (its first 1,000 bytes; record_cut tells), when, by which role, and the receipt of the load, or NULL for a plain query.';
 
+---------------------------------------------------------------- load
+
+CREATE TABLE datamill.load_catalog (
+  target regclass NOT NULL,
+  bucket text NOT NULL,
+  key text NOT NULL,
+  etag text NOT NULL,
+  version text,
+  size bigint NOT NULL,
+  rows bigint NOT NULL,
+  loaded_at timestamptz NOT NULL,
+  receipt text NOT NULL,
+  loaded_by regrole NOT NULL,
+  PRIMARY KEY (target, bucket, key, etag)
+);
+REVOKE ALL ON datamill.load_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.load_catalog IS 'Rows behind datamill.loaded_objects; written by the library only.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.load_catalog', '');
+
+CREATE VIEW datamill.loaded_objects WITH (security_barrier) AS
+SELECT l.target, l.bucket, l.key, l.etag, l.version, l.size, l.rows, l.loaded_at, l.receipt, l.loaded_by
+FROM datamill.load_catalog l JOIN pg_catalog.pg_class c ON c.oid = l.target
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o
+              WHERE o.oid IN (c.relowner, l.loaded_by) AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
+GRANT SELECT ON datamill.loaded_objects TO PUBLIC;
+COMMENT ON VIEW datamill.loaded_objects IS
+  'The ledger of load(): one row an object and content (etag) that was loaded into a table, for members of the table''s owner and of the role that loaded it. rows counts a forced repetition again.';
+
+CREATE FUNCTION datamill.load(
+  source text, target regclass, mode text DEFAULT 'append', keys text[] DEFAULT NULL, options jsonb DEFAULT '{}',
+  OUT files bigint, OUT files_skipped bigint, OUT rows bigint, OUT rejected bigint, OUT bytes bigint, OUT receipt text)
+AS 'MODULE_PATHNAME', 'dm_load_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.load(text, regclass, text, text[], jsonb) IS
+  'Loads a source (a relation, one query, or an object URL s3://bucket/glob) into a table. Modes: append; replace (the rows that were there are deleted); upsert (rows whose keys, the columns of a unique index, are there are updated). An object that was loaded into the table before is skipped; one that has changed since is an error. Options: force (load again), on_changed (error, load, skip), and those of the source (server, header, delimiter, ...). Columns that the source lacks get their defaults. Errors: 55000 a changed object, 42703 columns that do not match, 21000 a key twice in an upsert, 22023 an unknown option.';
+
+CREATE FUNCTION datamill.load_status(
+  target regclass, OUT objects bigint, OUT changed_objects bigint, OUT rows bigint, OUT bytes bigint,
+  OUT last_load timestamptz)
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT pg_catalog.count(DISTINCT (l.bucket, l.key)), pg_catalog.count(*) - pg_catalog.count(DISTINCT (l.bucket, l.key)),
+    coalesce(pg_catalog.sum(l.rows), 0)::bigint, coalesce(pg_catalog.sum(l.size), 0)::bigint,
+    pg_catalog.max(l.loaded_at)
+  FROM datamill.loaded_objects l WHERE l.target = $1
+$$;
+COMMENT ON FUNCTION datamill.load_status(regclass) IS
+  'What load() has loaded into a table: objects, how many contents of them beyond the first, rows, bytes and the time of the last load, as far as the caller sees them in datamill.loaded_objects.';
+
 ---------------------------------------------------------------- cdc
 
 CREATE TABLE datamill.dataset_catalog (

@@ -6,6 +6,7 @@
 #include "fmgr.h"
 
 #include "base/guc.h"
+#include "load/load.h"
 
 PG_MODULE_MAGIC;
 
@@ -16,4 +17,5 @@ void
 _PG_init(void)
 {
 	dm_guc_init();
+	dm_copy_hook_init();
 }

@@ -153,6 +153,8 @@ dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot)
 			ExecComputeStoredGenerated(writer->result, writer->estate, slot, CMD_INSERT);
 		ExecConstraints(writer->result, slot, writer->estate);
 	}
+	if (writer->rel->rd_rel->relispartition)
+		ExecPartitionCheck(writer->result, slot, writer->estate, true);
 	ExecMaterializeSlot(slot);
 	writer->queued_bytes += ((HeapTupleTableSlot *) slot)->tuple->t_len;
 	writer->nqueued++;

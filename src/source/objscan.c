@@ -29,21 +29,19 @@ static void scan_error_context(void *arg);
 
 /* Raises if the URL matched nothing. */
 static void
-check_not_empty(const DmObjScan *scan)
+check_not_empty(const DmObjScanSpec *spec, List *objects, const DmObjScanStats *stats)
 {
-	Size len = strlen(scan->spec.url);
+	Size len = strlen(spec->url);
 
-	if (scan->objects != NIL || scan->spec.allow_empty)
+	if (objects != NIL || spec->allow_empty)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FILE),
-			 errmsg("no object matches \"%s\"", scan->spec.url),
+			 errmsg("no object matches \"%s\"", spec->url),
 			 errdetail("%lld objects were listed whose keys begin like the URL.",
-					   (long long) scan->stats.objects_listed),
-			 len > 0 && scan->spec.url[len - 1] == '/'
-				 ? errhint("A folder is no object: write %s*, or %s** for all below it.",
-						   scan->spec.url,
-						   scan->spec.url)
+					   (long long) stats->objects_listed),
+			 len > 0 && spec->url[len - 1] == '/'
+				 ? errhint("A folder is no object: write %s*, or %s** for all below it.", spec->url, spec->url)
 				 : errhint("Check the URL, or set the option allow_empty if there may be none.")));
 }
 
@@ -68,10 +66,26 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 	if (spec->format != DM_FORMAT_CSV)
 		scan->json_map = dm_objjson_make(scan->map);
 	scan->store = dm_store_open(spec->server, spec->user);
-	scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
-	check_not_empty(scan);
+	if (spec->listed)
+		scan->objects = spec->objects;
+	else
+	{
+		scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
+		check_not_empty(spec, scan->objects, &scan->stats);
+	}
 	MemoryContextSwitchTo(old);
 	return scan;
+}
+
+/* Lists the objects without a scan. Raises if there is none and spec does not allow that. */
+List *
+dm_objscan_list(const DmObjScanSpec *spec)
+{
+	DmObjScanStats stats = {0};
+	List *objects = dm_objlist_make(dm_store_open(spec->server, spec->user), spec->url, &stats);
+
+	check_not_empty(spec, objects, &stats);
+	return objects;
 }
 
 /*
@@ -102,6 +116,13 @@ dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot)
 	return found;
 }
 
+/* Returns how many rows of the current object were good so far. */
+static int64
+good_rows(const DmObjScan *scan)
+{
+	return scan->row - (scan->batch ? scan->batch->object_rejected : 0);
+}
+
 /* Adds the current object to the open receipt, unless an earlier pass did. */
 static void
 record_object(DmObjScan *scan)
@@ -111,7 +132,7 @@ record_object(DmObjScan *scan)
 							.version = scan->object->version,
 							.sha256 = scan->digest ? dm_stream_digest_hex(scan->digest) : NULL,
 							.size = scan->object->size,
-							.rows = scan->row - (scan->batch ? scan->batch->object_rejected : 0)};
+							.rows = good_rows(scan)};
 
 	if (scan->position <= scan->nrecorded)
 		return;
@@ -144,6 +165,15 @@ open_json(DmObjScan *scan, DmStream *bytes)
 	else
 		scan->json = dm_json_open(bytes, scan->spec.format == DM_FORMAT_JSONL);
 	MemoryContextSwitchTo(old);
+}
+
+/* Ends the current object after all of it was read. */
+void
+dm_objscan_finish_object(DmObjScan *scan)
+{
+	if (scan->spec.object_done)
+		scan->spec.object_done(scan->object, good_rows(scan), scan->spec.object_arg);
+	dm_objscan_close_object(scan);
 }
 
 /* Opens the readers on the bytes of the current object, in the current memory context. */
@@ -222,7 +252,7 @@ next_record(DmObjScan *scan)
 			return false;
 		if (dm_objscan_read_record(scan))
 			return true;
-		dm_objscan_close_object(scan);
+		dm_objscan_finish_object(scan);
 	}
 }
 
@@ -263,6 +293,49 @@ scan_error_context(void *arg)
 				   pg_mbcliplen(scan->field->data, scan->field->len, DM_MAX_VALUE_SHOWN),
 				   scan->field->data,
 				   scan->field->len > DM_MAX_VALUE_SHOWN ? "..." : "");
+}
+
+/* Opens objects until one has a header or, without headers, a column map; then the columns are known. */
+static void
+open_until_mapped(DmObjScan *scan)
+{
+	while (!scan->map->fitted)
+	{
+		if (scan->object)
+			dm_objscan_finish_object(scan);
+		if (!dm_objscan_open_object(scan))
+			return;
+	}
+}
+
+/*
+ * Returns the attnums of the columns that have a field, in the current memory context; NULL if no object has so much as a
+ * header. To be called before the first row is read. Raises what reading a header raises.
+ */
+Bitmapset *
+dm_objscan_present(DmObjScan *scan)
+{
+	ErrorContextCallback callback = {
+		.previous = error_context_stack, .callback = scan_error_context, .arg = scan};
+
+	/* Without header, JSON may have any column. */
+	if (scan->json_map)
+		return dm_objmap_present(scan->map);
+	error_context_stack = &callback;
+	open_until_mapped(scan);
+	error_context_stack = callback.previous;
+	return scan->map->fitted ? dm_objmap_present(scan->map) : NULL;
+}
+
+/* Sets *uri and *row to the data row read last and returns true; false between objects. */
+bool
+dm_objscan_place(const DmObjScan *scan, const char **uri, int64 *row)
+{
+	if (!scan->object || scan->row == 0)
+		return false;
+	*uri = scan->uri;
+	*row = scan->row;
+	return true;
 }
 
 /* Index in desc of the attribute whose field is being converted, for error contexts; -1 outside of that. */

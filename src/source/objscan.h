@@ -54,6 +54,12 @@ typedef struct DmObjScanSpec
 	bool all_needed;
 	Bitmapset *force_null;	   /* attnums whose null text is NULL in quotes, too */
 	Bitmapset *force_not_null; /* attnums whose null text is a value like any other */
+	/* What loads ask for. */
+	bool listed;		/* read `objects`, a list of DmObject* got from dm_objscan_list(), instead of listing */
+	List *objects;
+	bool allow_missing; /* the first header says which columns have a field; all other headers must name the same */
+	void (*object_done)(const DmObject *object, int64 rows, void *arg); /* called at the end of each object, or NULL */
+	void *object_arg;
 } DmObjScanSpec;
 
 typedef struct DmObjScanStats
@@ -69,6 +75,8 @@ typedef struct DmObjScanStats
 
 typedef struct DmObjScan DmObjScan;
 
+/* The objects that spec->url names, a list of DmObject* in the current memory context. Raises if none, unless allow_empty. */
+extern List *dm_objscan_list(const DmObjScanSpec *spec);
 /* Lists the objects; opens none yet. Lives in the current memory context. */
 extern DmObjScan *dm_objscan_begin(const DmObjScanSpec *spec);
 /* Stores the next row in slot (virtual, of spec->desc) and returns true; false, slot cleared, at the end. Values live until the next call. */
@@ -76,6 +84,10 @@ extern bool dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot);
 /* Starts over with the same list of objects (If-Match guards against changed ones). */
 extern void dm_objscan_rescan(DmObjScan *scan);
 extern void dm_objscan_end(DmObjScan *scan);
+/* Attnums of desc that have a field; opens the first object with a header to know. NULL when there is no record at all. */
+extern Bitmapset *dm_objscan_present(DmObjScan *scan);
+/* URI of the object and number of the data row read last; false before the first. For error contexts. */
+extern bool dm_objscan_place(const DmObjScan *scan, const char **uri, int64 *row);
 /* Index in desc of the attribute whose field is being converted, for error contexts; -1 outside of that. */
 extern int dm_objscan_attribute(const DmObjScan *scan);
 extern const DmObjScanStats *dm_objscan_stats(const DmObjScan *scan);

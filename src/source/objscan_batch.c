@@ -289,7 +289,7 @@ fill_batch(DmObjScan *scan, DmObjBatch *batch)
 	batch->rejects = NIL;
 	if (batch->object_ended)
 	{
-		dm_objscan_close_object(scan);
+		dm_objscan_finish_object(scan);
 		batch->object_ended = false;
 	}
 	if (!scan->object)

@@ -40,6 +40,7 @@ typedef struct DmObjMap
 	DmConverter *converters; /* of each attribute that is needed */
 	int nfields;			 /* fields that a record of the current object must have */
 	bool by_header;			 /* ... because its header has so many */
+	bool fitted;			 /* an object has been mapped */
 	DmObjTarget *targets;	 /* needed attributes, in the order of their fields */
 	int ntargets;
 	int *specials; /* needed attributes that have no field, by index */
@@ -125,6 +126,8 @@ struct DmObjScan
 /* objscan.c: opens the next object up to its first data record, false after the last one; ends the current one. */
 extern bool dm_objscan_open_object(DmObjScan *scan);
 extern void dm_objscan_close_object(DmObjScan *scan);
+/* The same, after all of the object was read: tells whoever asked to know. */
+extern void dm_objscan_finish_object(DmObjScan *scan);
 /* objscan_row.c: reads the next record of the current object into scan->record, false at its end; converts that record. */
 extern bool dm_objscan_read_record(DmObjScan *scan);
 extern void dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull);
@@ -139,6 +142,8 @@ extern void dm_objbatch_rescan(DmObjScan *scan);
 extern DmObjMap *dm_objmap_make(const DmObjScanSpec *spec);
 extern void dm_objmap_by_position(DmObjMap *map);
 extern void dm_objmap_by_header(DmObjMap *map, DmCsvReader *header, const char *uri);
+/* Attnums of the columns that have a field in the objects mapped so far. */
+extern Bitmapset *dm_objmap_present(const DmObjMap *map);
 /* Value of a special column; row is the data row's number in the object. Text is palloc'd in the current context. */
 extern Datum dm_objmap_special(DmObjColumn kind, const DmObject *object, int64 row, bool *isnull);
 

@@ -118,6 +118,31 @@ set_targets(DmObjMap *map)
 		map->targets[count++].converter = &map->converters[attribute];
 	}
 	Assert(count == map->ntargets);
+	map->fitted = true;
+}
+
+/* Returns the attnums of the columns that have a field, in the current memory context. */
+Bitmapset *
+dm_objmap_present(const DmObjMap *map)
+{
+	Bitmapset *present = NULL;
+
+	for (int i = 0; i < map->desc->natts; i++)
+	{
+		if (map->names[i])
+			present = bms_add_member(present, i + 1);
+	}
+	return present;
+}
+
+/* Takes an attribute out of the map: it has no field in any object. */
+static void
+drop_attribute(DmObjMap *map, int attribute)
+{
+	map->names[attribute] = NULL;
+	if (map->converters[attribute].convert)
+		map->ntargets--;
+	map->converters[attribute].convert = NULL;
 }
 
 /* Fields go to columns by position. */
@@ -184,7 +209,8 @@ header_mismatch(const char *uri, StringInfo unknown, StringInfo missing, StringI
 }
 
 /*
- * Fields go to the columns that the header names. Raises 42703 for a field that is no column or a column that is no field,
+ * Fields go to the columns that the header names. With allow_missing, the first header says which columns have fields
+ * at all. Raises 42703 for a field that is no column or a column that is no field,
  * 42701 for a field that comes twice, listing all of them.
  */
 void
@@ -225,7 +251,11 @@ dm_objmap_by_header(DmObjMap *map, DmCsvReader *header, const char *uri)
 	}
 	for (int i = 0; i < map->desc->natts; i++)
 	{
-		if (map->names[i] && !seen[i])
+		if (!map->names[i] || seen[i])
+			continue;
+		if (map->spec->allow_missing && !map->fitted)
+			drop_attribute(map, i);
+		else
 			add_name(&missing, nmissing++, map->names[i], (int) strlen(map->names[i]));
 	}
 	if (nunknown + nmissing + ntwice > 0)
