@@ -17,6 +17,8 @@
 #include "codec/json_internal.h"
 
 #define DM_JSON_MAX_BUFFER (MaxAllocSize - 1)
+/* Bytes of a broken record that are handed out. */
+#define DM_JSON_BROKEN_BYTES 1024
 
 typedef enum JsonPlace
 {
@@ -152,11 +154,13 @@ json_set_record(JsonState *json, const char *end)
 	reader->len = (int) (end - json->start);
 }
 
-/* Hands out the bytes from json->start on as a broken record, the last one. */
+/* Hands out the first bytes from json->start on as a broken record, the last one. */
 static bool
 json_break(JsonState *json, const char *why)
 {
-	json_set_record(json, json->end);
+	while (json->end - json->start < DM_JSON_BROKEN_BYTES && json_more(json))
+		;
+	json_set_record(json, json->start + Min(json->end - json->start, DM_JSON_BROKEN_BYTES));
 	json->head.broken = why;
 	json->place = JSON_END;
 	return true;
