@@ -24,6 +24,17 @@ static const DmOption format_table[] = {
 	{"encoding", DM_OPTION_STRING, BOTH, .help = "of the bytes (default: the database's)"},
 	{"match", DM_OPTION_ENUM, BOTH, .values = "name, position",
 	 .help = "how fields find columns (default: name)"},
+	{"ignoreheader", DM_OPTION_INT, BOTH, .min = 0, .max = 1000000,
+	 .help = "records to skip at the start of each object; fields then go by position"},
+	{"maxerror", DM_OPTION_INT, BOTH, .min = 0, .max = PG_INT64_MAX,
+	 .help = "so many bad rows are an error; fewer are quarantined"},
+	{"acceptinvchars", DM_OPTION_CHAR, BOTH, .help = "takes the place of each invalid byte"},
+	{"blanksasnull", DM_OPTION_BOOL, BOTH, .help = "text of white space only is NULL"},
+	{"emptyasnull", DM_OPTION_BOOL, BOTH, .help = "empty text is NULL, in quotes, too"},
+	{"trimblanks", DM_OPTION_BOOL, BOTH, .help = "white space at the end of text is removed"},
+	{"truncatecolumns", DM_OPTION_BOOL, BOTH, .help = "text is cut to the length of its column"},
+	{"fillrecord", DM_OPTION_BOOL, BOTH, .help = "fields missing at the end of a record are NULL"},
+	{"ignoreblanklines", DM_OPTION_BOOL, BOTH, .help = "empty lines are no records"},
 	{"unknown_fields", DM_OPTION_ENUM, BOTH, .values = "ignore, error",
 	 .help = "what a member of JSON does that is no column (default: ignore)"},
 	{"on_error", DM_OPTION_ENUM, BOTH, .values = "stop, ignore, quarantine",
@@ -92,6 +103,44 @@ set_option(DmObjScanSpec *spec, const char *name, const char *value)
 		spec->allow_empty = dm_option_bool(name, value);
 }
 
+/* Stores one checked option of those that Redshift's COPY has. Returns false if it is none. */
+static bool
+set_tweak(DmObjScanSpec *spec, const char *name, const char *value)
+{
+	DmCsvTweaks *tweaks = &spec->tweaks;
+	const struct
+	{
+		const char *name;
+		bool *flag;
+	} flags[] = {{"blanksasnull", &tweaks->blanks_as_null},
+				 {"emptyasnull", &tweaks->empty_as_null},
+				 {"trimblanks", &tweaks->trim_blanks},
+				 {"truncatecolumns", &tweaks->truncate_columns},
+				 {"fillrecord", &tweaks->fill_record},
+				 {"ignoreblanklines", &tweaks->ignore_blank_lines}};
+
+	if (strcmp(name, "ignoreheader") == 0)
+	{
+		tweaks->ignore_header = (int) strtol(value, NULL, 10);
+		spec->csv.header = false;
+		return true;
+	}
+	if (strcmp(name, "acceptinvchars") == 0)
+	{
+		tweaks->replacement = value[0];
+		return tweaks->any = true;
+	}
+	for (int i = 0; i < lengthof(flags); i++)
+	{
+		if (strcmp(name, flags[i].name) != 0)
+			continue;
+		*flags[i].flag = dm_option_bool(name, value);
+		tweaks->any |= *flags[i].flag;
+		return true;
+	}
+	return false;
+}
+
 /* Raises 22023 with why the options of a format contradict each other. */
 static void
 conflict_error(const char *message, const char *hint)
@@ -99,11 +148,31 @@ conflict_error(const char *message, const char *hint)
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", message), errhint("%s", hint)));
 }
 
+/* Sets on_error and reject_limit from maxerror, which counts as Redshift does: the load fails at so many bad rows. */
+static void
+set_max_error(DmObjScanSpec *spec, List *options)
+{
+	const char *value = dm_option_get(options, "maxerror");
+	int64 limit = value ? strtoll(value, NULL, 10) : 0;
+
+	if (!value)
+		return;
+	if (dm_option_get(options, "on_error") || dm_option_get(options, "reject_limit"))
+		conflict_error("option \"maxerror\" excludes on_error and reject_limit",
+					   "maxerror '10' is on_error 'quarantine' with reject_limit '9'.");
+	if (limit == 0)
+		return;
+	spec->on_error = DM_ON_ERROR_QUARANTINE;
+	spec->reject_limit = limit - 1;
+}
+
 /* Raises 22023 on an option that the format does not have. */
 static void
 check_format_options(const DmObjScanSpec *spec, List *options)
 {
-	static const char *const csv_only[] = {"header", "delimiter", "quote", "escape", "null", "match"};
+	static const char *const csv_only[] = {"header", "delimiter", "quote", "escape", "null", "match", "ignoreheader",
+										   "acceptinvchars", "blanksasnull", "emptyasnull", "trimblanks", "truncatecolumns",
+										   "fillrecord", "ignoreblanklines"};
 
 	for (int i = 0; spec->format != DM_FORMAT_CSV && i < lengthof(csv_only); i++)
 	{
@@ -111,6 +180,8 @@ check_format_options(const DmObjScanSpec *spec, List *options)
 			conflict_error(psprintf("option \"%s\" is for CSV only", csv_only[i]),
 						   "Members of JSON find their columns by name, or by the columns' option path.");
 	}
+	if (dm_option_get(options, "ignoreheader") && dm_option_get(options, "header"))
+		conflict_error("options \"ignoreheader\" and \"header\" exclude each other", "header 'true' matches fields by name, ignoreheader '1' by position.");
 	if (spec->format == DM_FORMAT_CSV && dm_option_get(options, "unknown_fields"))
 		conflict_error("option \"unknown_fields\" is for JSON only",
 					   "Fields of CSV that are no column are always an error.");
@@ -132,6 +203,10 @@ check_format(const DmObjScanSpec *spec)
 					   "Only fields without quotes are compared with it.");
 	if (spec->on_error == DM_ON_ERROR_STOP && spec->reject_limit >= 0)
 		conflict_error("reject_limit needs on_error 'ignore' or 'quarantine'", "Set one of them, or drop reject_limit.");
+	if (spec->tweaks.replacement && csv->encoding != GetDatabaseEncoding())
+		conflict_error("option \"acceptinvchars\" needs objects in the database's encoding", "Drop one of acceptinvchars and encoding.");
+	if (IS_HIGHBIT_SET(spec->tweaks.replacement))
+		conflict_error("the character of option \"acceptinvchars\" must be ASCII", "The usual one is a question mark.");
 	if (!csv->header && spec->match == DM_MATCH_NAME)
 		conflict_error("match 'name' needs a header", "Set match 'position', or header 'true'.");
 }
@@ -153,12 +228,15 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 	spec->allow_empty = false;
 	spec->on_error = DM_ON_ERROR_STOP;
 	spec->reject_limit = -1;
+	memset(&spec->tweaks, 0, sizeof(spec->tweaks));
 	foreach (cell, options)
 	{
 		DefElem *def = lfirst(cell);
 
-		set_option(spec, def->defname, defGetString(def));
+		if (!set_tweak(spec, def->defname, defGetString(def)))
+			set_option(spec, def->defname, defGetString(def));
 	}
+	set_max_error(spec, options);
 	if (!dm_option_get(options, "escape"))
 		spec->csv.escape = spec->csv.quote;
 	if (!dm_option_get(options, "match"))

@@ -271,6 +271,11 @@ sample_stream(Sample *sample, DmStream *stored)
 		return;
 	}
 	csv = dm_csv_open(bytes, &sample->spec->csv);
+	for (int i = 0; i < sample->spec->tweaks.ignore_header; i++)
+	{
+		if (!dm_csv_read(csv))
+			return;
+	}
 	if (!dm_csv_read(csv))
 		return;
 	columns = map_fields(sample, csv);

@@ -205,6 +205,11 @@ open_readers(DmObjScan *scan)
 static void
 read_header(DmObjScan *scan)
 {
+	for (int i = 0; i < scan->spec.tweaks.ignore_header; i++)
+	{
+		if (!dm_csv_read(scan->csv))
+			break;
+	}
 	if (scan->spec.csv.header && !dm_csv_read(scan->csv))
 		return;
 	if (scan->spec.csv.header && scan->spec.match == DM_MATCH_NAME)

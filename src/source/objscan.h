@@ -35,6 +35,21 @@ typedef enum DmOnError
 	DM_ON_ERROR_QUARANTINE /* it is left out and kept in datamill.rejects */
 } DmOnError;
 
+/* What Redshift's COPY calls data conversion, for CSV. */
+typedef struct DmCsvTweaks
+{
+	bool any; /* one of those that concern fields or records is set */
+	int ignore_header; /* records to skip at the start of each object */
+	bool ignore_blank_lines;
+	bool fill_record; /* fields missing at a record's end are NULL */
+	/* Of columns of character types: */
+	bool blanks_as_null;
+	bool empty_as_null;
+	bool trim_blanks;
+	bool truncate_columns;
+	char replacement; /* of invalid bytes; NUL: they are an error */
+} DmCsvTweaks;
+
 typedef struct DmObjScanSpec
 {
 	Oid server;
@@ -43,6 +58,7 @@ typedef struct DmObjScanSpec
 	DmFormat format;
 	DmCsvOptions csv; /* of it JSON takes the encoding alone */
 	bool unknown_is_error; /* JSON: a member that is no column is one */
+	DmCsvTweaks tweaks;
 	DmMatch match;
 	DmOnError on_error;	  /* other than stop: all columns are converted, so that every query sees the same rows */
 	int64 reject_limit;	  /* more rejected rows are an error; -1: any number */

@@ -176,10 +176,9 @@ check_limit(const DmObjScan *scan, const ErrorData *error)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-			 errmsg("more rows were rejected than option \"reject_limit\" allows, which is %lld",
-					(long long) scan->spec.reject_limit),
+			 errmsg("more than %lld rows were rejected", (long long) scan->spec.reject_limit),
 			 errdetail("The last one: %s", error->message),
-			 errhint("Look at the objects, or raise the limit.")));
+			 errhint("Look at the objects, or raise option reject_limit, or maxerror.")));
 }
 
 /* Rejects the current record for an error: counts it and, in a quarantine, keeps it. Runs in the batch's context. */

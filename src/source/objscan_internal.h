@@ -26,6 +26,8 @@ typedef struct DmObjTarget
 {
 	int attribute;		 /* index in the row, from 0 */
 	int field;			 /* index in the record, from 0 */
+	bool is_text;  /* of a character type */
+	int max_chars; /* of it, 0: any number */
 	bool force_null;	 /* the null text is NULL in quotes, too */
 	bool force_not_null; /* the null text is a value like any other */
 	DmConverter *converter;
@@ -119,7 +121,7 @@ struct DmObjScan
 
 	/* One field, for the error context. */
 	const DmObjTarget *target; /* NULL outside of a field */
-	DmCsvField json_value;	   /* a value of JSON for it */
+	DmCsvField changed_field;  /* a value of JSON, or a field that options changed, for it */
 	const DmCsvField *field;   /* NULL while its encoding is not known to be good */
 };
 
@@ -131,6 +133,10 @@ extern void dm_objscan_finish_object(DmObjScan *scan);
 /* objscan_row.c: reads the next record of the current object into scan->record, false at its end; converts that record. */
 extern bool dm_objscan_read_record(DmObjScan *scan);
 extern void dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull);
+/* objscan_tweaks.c: finds a target's field of the current record, changed as the options say; true if it is NULL. */
+extern bool dm_objtweak_field(DmObjScan *scan, const DmObjTarget *target, DmCsvField **field);
+/* objscan_row.c: whether a field is NULL by its text. */
+extern bool dm_objscan_is_null(const DmObjScan *scan, const DmObjTarget *target, const DmCsvField *field);
 /* objscan_json.c: the same for JSON, but for special columns. */
 extern DmObjJson *dm_objjson_make(const DmObjMap *map);
 extern void dm_objjson_convert(DmObjScan *scan, Datum *values, bool *isnull);

@@ -284,9 +284,9 @@ dm_objjson_convert(DmObjScan *scan, Datum *values, bool *isnull)
 		scan->target = &target->head;
 		if (likely(found && value.kind != DM_JSON_NULL))
 		{
-			scan->json_value.data = unconstify(char *, value.data);
-			scan->json_value.len = value.len;
-			scan->field = &scan->json_value;
+			scan->changed_field.data = unconstify(char *, value.data);
+			scan->changed_field.len = value.len;
+			scan->field = &scan->changed_field;
 			isnull[target->head.attribute] = false;
 			values[target->head.attribute] =
 				convert_value(scan, target, value, &isnull[target->head.attribute]);

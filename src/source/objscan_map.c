@@ -10,6 +10,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "source/objscan_internal.h"
@@ -99,6 +100,17 @@ dm_objmap_make(const DmObjScanSpec *spec)
 	return map;
 }
 
+/* Sets what a target has to know of its type where fields are changed before they are converted. */
+static void
+set_text(DmObjTarget *target, Form_pg_attribute attribute)
+{
+	int32 typmod = attribute->atttypmod;
+	Oid base = getBaseTypeAndTypmod(attribute->atttypid, &typmod);
+
+	target->is_text = base == TEXTOID || base == VARCHAROID || base == BPCHAROID;
+	target->max_chars = target->is_text && base != TEXTOID && typmod >= (int32) VARHDRSZ ? typmod - VARHDRSZ : 0;
+}
+
 /* Fills targets from attributes[], the attribute of each field. */
 static void
 set_targets(DmObjMap *map)
@@ -113,6 +125,7 @@ set_targets(DmObjMap *map)
 			continue;
 		map->targets[count].attribute = attribute;
 		map->targets[count].field = field;
+		set_text(&map->targets[count], TupleDescAttr(map->desc, attribute));
 		map->targets[count].force_null = bms_is_member(attribute + 1, map->spec->force_null);
 		map->targets[count].force_not_null = bms_is_member(attribute + 1, map->spec->force_not_null);
 		map->targets[count++].converter = &map->converters[attribute];

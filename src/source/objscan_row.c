@@ -31,6 +31,13 @@ is_null(const DmObjScan *scan, const DmObjTarget *target, const DmCsvField *fiel
 		   memcmp(field->data, scan->spec.csv.null, field->len) == 0;
 }
 
+/* Whether a field is NULL by its text. */
+bool
+dm_objscan_is_null(const DmObjScan *scan, const DmObjTarget *target, const DmCsvField *field)
+{
+	return is_null(scan, target, field);
+}
+
 /* Sets the special columns of a row. */
 static void
 fill_specials(const DmObjScan *scan, Datum *values, bool *isnull)
@@ -89,8 +96,12 @@ dm_objscan_read_record(DmObjScan *scan)
 	record->line = 0;
 	if (scan->json)
 		return read_json(scan, record);
-	if (!dm_csv_read(csv))
-		return false;
+	do
+	{
+		if (!dm_csv_read(csv))
+			return false;
+	} while (scan->spec.tweaks.ignore_blank_lines && csv->nfields == 1 && csv->fields[0].len == 0 &&
+			 !csv->fields[0].quoted);
 	scan->row++;
 	scan->stats.rows++;
 	record->line = csv->line;
@@ -111,22 +122,30 @@ convert_csv(DmObjScan *scan, Datum *values, bool *isnull)
 
 	if (unlikely(record->unterminated))
 		unterminated_quote(scan);
-	if (unlikely(record->nfields != map->nfields))
+	if (unlikely(record->nfields != map->nfields) &&
+		!(scan->spec.tweaks.fill_record && record->nfields < map->nfields))
 		bad_field_count(scan);
 	for (int i = 0; i < map->ntargets; i++)
 	{
 		const DmObjTarget *target = &map->targets[i];
 		DmConverter *converter = target->converter;
 		DmCsvField *field = &record->fields[target->field];
+		bool null;
 
 		scan->target = target;
-		if (unlikely(record->has_high))
+		if (unlikely(scan->spec.tweaks.any))
+			null = dm_objtweak_field(scan, target, &field);
+		else
 		{
-			scan->field = NULL;
-			dm_csv_field_recode(scan->csv, field);
+			if (unlikely(record->has_high))
+			{
+				scan->field = NULL;
+				dm_csv_field_recode(scan->csv, field);
+			}
+			scan->field = field;
+			null = is_null(scan, target, field);
 		}
-		scan->field = field;
-		if (likely(!is_null(scan, target, field)))
+		if (likely(!null))
 		{
 			values[target->attribute] = converter->convert(converter, field->data, field->len);
 			isnull[target->attribute] = false;
