@@ -101,7 +101,9 @@ CREATE TABLE datamill.load_catalog (
 );
 REVOKE ALL ON datamill.load_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.load_catalog IS 'Rows behind datamill.loaded_objects; written by the library only.';
-SELECT pg_catalog.pg_extension_config_dump('datamill.load_catalog', '');
+-- What belongs to a dropped table is not dumped: elsewhere another table might have its OID.
+SELECT pg_catalog.pg_extension_config_dump('datamill.load_catalog',
+  'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = load_catalog.target)');
 
 CREATE VIEW datamill.loaded_objects WITH (security_barrier) AS
 SELECT l.target, l.bucket, l.key, l.etag, l.version, l.size, l.rows, l.loaded_at, l.receipt, l.loaded_by
