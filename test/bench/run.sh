@@ -2,7 +2,7 @@
 # run.sh: the yardsticks, as ratios, measured in a private Postgres. See docs/benchmarks.md.
 #
 #   bash test/bench/run.sh               all of them; ROWS=1000000 RUNS=5 MERGES=3 in the environment
-#   bash test/bench/run.sh scan|merge|repeat|load
+#   bash test/bench/run.sh scan|merge|repeat|load|copy
 #
 # Both sides of a ratio run in one server with the same settings, each step after a checkpoint, alternating; figures are
 # medians. Exit status 1 if the two sides do not give the same result or a target is missed.
@@ -174,9 +174,24 @@ bench_load() {
   load_after_ms="$(median "${after[@]}") $(median "${ours[@]}")"
 }
 
+# (e) load() into a bare table, against COPY of the same file into one.
+bench_copy() {
+  local i copy=() ours=()
+  step "load: $RUNS alternating runs"
+  for i in $(seq "$RUNS"); do
+    ask "DROP TABLE IF EXISTS copied, loaded; CREATE TABLE copied ($COLUMNS); CREATE TABLE loaded ($COLUMNS)" >/dev/null
+    copy+=("$(timed "COPY copied FROM '$BUCKET/day1.csv' WITH (FORMAT csv, HEADER)")")
+    ours+=("$(timed "SELECT * FROM datamill.load('s3://bench/day1.csv', 'loaded')")")
+    echo "  run $i: COPY ${copy[-1]} ms, load() ${ours[-1]} ms"
+  done
+  [ "$(ask "SELECT sum(hashtextextended(t::text, 0)) FROM copied t")" = "$(ask "SELECT sum(hashtextextended(t::text, 0)) FROM loaded t")" ] ||
+    die "the two tables differ"
+  copy_ms="$(median "${copy[@]}") $(median "${ours[@]}")"
+}
+
 part=${1:-all}
 case $part in
-  all | scan | merge | repeat | load) ;;
+  all | scan | merge | repeat | load | copy) ;;
   *) sed -n '4,5s/^# *//p' "$0" >&2; exit 2 ;;
 esac
 
@@ -197,6 +212,7 @@ if [ "$part" = all ]; then
   bench_merge
   bench_repeat
   bench_load
+  bench_copy
 else
   "bench_$part"
 fi
@@ -210,5 +226,6 @@ echo "$ROWS rows a day, 5 uuid keys, 10 bigint columns; $(nproc) processors, loa
   [ -z "${repeat_line:-}" ] || echo "$repeat_line"
   [ -z "${load_ms:-}" ] || ratio "first load" "COPY" $load_ms -
   [ -z "${load_ms:-}" ] || ratio "first load" "COPY, then key" $load_after_ms -
+  [ -z "${copy_ms:-}" ] || ratio "load()" "COPY" $copy_ms 0.75
 }
 exit $missed
