@@ -55,8 +55,7 @@ static bool
 is_not_yet(const char *name)
 {
 	return strcmp(name, "freeze") == 0 || strcmp(name, "force_quote") == 0 || strcmp(name, "default") == 0 ||
-		   strcmp(name, "log_verbosity") == 0 ||
-		   strcmp(name, "convert_selectively") == 0;
+		   strcmp(name, "log_verbosity") == 0 || strcmp(name, "convert_selectively") == 0;
 }
 
 /* Appends a member to the text of a JSON object. */
@@ -111,8 +110,10 @@ check_once(List *options)
 		for (int i = 0; i < foreach_current_index(cell); i++)
 		{
 			if (strcmp(((DefElem *) list_nth(options, i))->defname, def->defname) == 0)
-				ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("conflicting or redundant options"),
-								errdetail("Option \"%s\" comes twice.", def->defname)));
+				ereport(ERROR,
+						(errcode(ERRCODE_SYNTAX_ERROR),
+						 errmsg("conflicting or redundant options"),
+						 errdetail("Option \"%s\" comes twice.", def->defname)));
 		}
 	}
 }
@@ -196,7 +197,8 @@ is_ours(const PlannedStmt *planned)
 /* ProcessUtility hook. */
 static void
 process_utility(PlannedStmt *planned, const char *query, bool read_only_tree, ProcessUtilityContext context,
-				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest,
+				QueryCompletion *completion)
 {
 	if (is_ours(planned))
 	{

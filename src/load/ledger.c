@@ -124,11 +124,15 @@ look_up(const DmLedger *ledger, List *objects, char ***etags)
 	values[3] = text_array(identities, count);
 	*etags = palloc0((count + 1) * sizeof(char *));
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("SELECT o.no, pg_catalog.bool_or(l.etag = o.etag), pg_catalog.max(l.etag) "
-					   "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) WITH ORDINALITY "
-					   "AS o (bucket, key, etag, no) JOIN datamill.load_catalog l "
-					   "ON l.target = $1::regclass AND l.bucket = o.bucket AND l.key = o.key GROUP BY o.no",
-					   lengthof(types), types, values, NULL);
+	dm_catalog_execute(
+		"SELECT o.no, pg_catalog.bool_or(l.etag = o.etag), pg_catalog.max(l.etag) "
+		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) WITH ORDINALITY "
+		"AS o (bucket, key, etag, no) JOIN datamill.load_catalog l "
+		"ON l.target = $1::regclass AND l.bucket = o.bucket AND l.key = o.key GROUP BY o.no",
+		lengthof(types),
+		types,
+		values,
+		NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple row = SPI_tuptable->vals[i];
@@ -247,8 +251,15 @@ entry_arrays(const DmLedger *ledger, Datum *arrays)
 void
 dm_ledger_write(DmLedger *ledger, const char *receipt)
 {
-	Oid types[] = {OIDOID,		 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-				   INT8ARRAYOID, INT8ARRAYOID, TEXTOID,		 OIDOID};
+	Oid types[] = {OIDOID,
+				   TEXTARRAYOID,
+				   TEXTARRAYOID,
+				   TEXTARRAYOID,
+				   TEXTARRAYOID,
+				   INT8ARRAYOID,
+				   INT8ARRAYOID,
+				   TEXTOID,
+				   OIDOID};
 	Datum values[lengthof(types)];
 	DmCatalogScope scope;
 
@@ -260,12 +271,18 @@ dm_ledger_write(DmLedger *ledger, const char *receipt)
 	values[8] = ObjectIdGetDatum(GetUserId());
 	dm_catalog_begin(&scope);
 	dm_catalog_execute(
-		"INSERT INTO datamill.load_catalog AS l (target, bucket, key, etag, version, size, rows, loaded_at, receipt, loaded_by) "
-		"SELECT $1::regclass, o.*, pg_catalog.clock_timestamp(), $8, $9::regrole FROM ROWS FROM (pg_catalog.unnest($2), "
-		"pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) o "
+		"INSERT INTO datamill.load_catalog AS l (target, bucket, key, etag, version, size, rows, loaded_at, "
+		"receipt, loaded_by) "
+		"SELECT $1::regclass, o.*, pg_catalog.clock_timestamp(), $8, $9::regrole FROM ROWS FROM "
+		"(pg_catalog.unnest($2), "
+		"pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
+		"pg_catalog.unnest($7)) o "
 		"ON CONFLICT (target, bucket, key, etag) DO UPDATE SET version = excluded.version, size = excluded.size, "
 		"rows = l.rows + excluded.rows, loaded_at = excluded.loaded_at, receipt = excluded.receipt, "
 		"loaded_by = excluded.loaded_by",
-		lengthof(types), types, values, NULL);
+		lengthof(types),
+		types,
+		values,
+		NULL);
 	dm_catalog_end(&scope);
 }

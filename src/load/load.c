@@ -61,15 +61,16 @@ dm_load(const DmLoadSpec *spec, DmLoadResult *result)
 	is_objects = dm_url_is_object(spec->source);
 	if (is_objects && !spec->no_ledger)
 		load.ledger = dm_ledger_open(spec->target);
-	receipt = dm_receipt_begin(spec->is_copy ? "copy" : "load", dm_load_target_name(load.target), arguments_json(&load));
+	receipt =
+		dm_receipt_begin(spec->is_copy ? "copy" : "load", dm_load_target_name(load.target), arguments_json(&load));
 	if (is_objects)
 		load_objects(&load);
 	else
 		load_relation(&load);
 	CommandCounterIncrement();
 	output.uri = dm_load_target_name(load.target);
-	output.counts = psprintf("{\"%s\": " INT64_FORMAT "}",
-							 spec->mode == DM_LOAD_UPSERT ? "upserted" : "inserted", result->rows);
+	output.counts = psprintf(
+		"{\"%s\": " INT64_FORMAT "}", spec->mode == DM_LOAD_UPSERT ? "upserted" : "inserted", result->rows);
 	dm_receipt_output(receipt, &output);
 	result->receipt = dm_receipt_write(receipt);
 	if (load.ledger)
@@ -272,9 +273,8 @@ arguments_json(const Load *load)
 		appendStringInfoString(&out, ", \"keys\": ");
 		escape_json(&out, dm_names_join(load->spec->keys));
 	}
-	appendStringInfo(&out,
-					 ", \"options\": %s}",
-					 JsonbToCString(NULL, &load->spec->options->root, VARSIZE(load->spec->options)));
+	appendStringInfo(
+		&out, ", \"options\": %s}", JsonbToCString(NULL, &load->spec->options->root, VARSIZE(load->spec->options)));
 	return out.data;
 }
 
@@ -288,7 +288,10 @@ notice_summary(const Load *load, bool has_files)
 	if (has_files)
 		ereport(NOTICE,
 				(errmsg("loaded into %s: %lld rows, %lld bytes of %lld objects (%lld skipped)",
-						name, (long long) result->rows, (long long) result->bytes, (long long) result->files,
+						name,
+						(long long) result->rows,
+						(long long) result->bytes,
+						(long long) result->files,
 						(long long) result->files_skipped)));
 	else
 		ereport(NOTICE, (errmsg("loaded into %s: %lld rows", name, (long long) result->rows)));

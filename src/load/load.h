@@ -30,10 +30,10 @@ typedef struct DmLoadSpec
 	Jsonb *options;
 	/* What COPY asks for and load() does not. */
 	bool is_copy;
-	bool no_ledger;			/* neither look into the ledger nor write to it */
-	List *columns;			/* attnums to load, in this order; NIL for all that are not generated */
-	List *force_null;		/* of char*: columns whose null text is NULL in quotes, too */
-	List *force_not_null;	/* of char*: columns whose null text is a value */
+	bool no_ledger;		  /* neither look into the ledger nor write to it */
+	List *columns;		  /* attnums to load, in this order; NIL for all that are not generated */
+	List *force_null;	  /* of char*: columns whose null text is NULL in quotes, too */
+	List *force_not_null; /* of char*: columns whose null text is a value */
 } DmLoadSpec;
 
 typedef struct DmLoadResult

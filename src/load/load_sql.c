@@ -31,7 +31,8 @@ dm_load_sql(PG_FUNCTION_ARGS)
 	{
 		if (PG_ARGISNULL(i) && i != 3)
 			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument %s of load must not be NULL", names[i])));
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument %s of load must not be NULL", names[i])));
 	}
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "load must return a row");

@@ -14,8 +14,14 @@
 #include "source/source.h"
 
 static const DmOption load_table[] = {
-	{"force", DM_OPTION_BOOL, DM_OPTION_FUNCTION, .help = "load objects that were loaded before, too (default: false)"},
-	{"on_changed", DM_OPTION_ENUM, DM_OPTION_FUNCTION, .values = "error, load, skip",
+	{"force",
+	 DM_OPTION_BOOL,
+	 DM_OPTION_FUNCTION,
+	 .help = "load objects that were loaded before, too (default: false)"},
+	{"on_changed",
+	 DM_OPTION_ENUM,
+	 DM_OPTION_FUNCTION,
+	 .values = "error, load, skip",
 	 .help = "what to do with an object that has changed since it was loaded (default: error)"},
 };
 static const DmOptionSet load_options = {load_table, lengthof(load_table), &dm_source_options};

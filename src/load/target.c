@@ -37,8 +37,8 @@ struct DmLoadTarget
 {
 	const DmLoadSpec *spec;
 	Relation rel;
-	const char *name; /* qualified and quoted */
-	TupleDesc wanted; /* the columns that a source may give, in the order asked for */
+	const char *name;	 /* qualified and quoted */
+	TupleDesc wanted;	 /* the columns that a source may give, in the order asked for */
 	AttrNumber *attnums; /* of rel, of each of them */
 	int *given;			 /* index in wanted of the columns that this source gives */
 	int ngiven;
@@ -107,7 +107,8 @@ dm_load_target_open(const DmLoadSpec *spec)
 		aclcheck_error(
 			ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(spec->target)), get_rel_name(spec->target));
 	target->spec = spec;
-	target->rel = table_open(spec->target, spec->mode == DM_LOAD_REPLACE ? ShareRowExclusiveLock : RowExclusiveLock);
+	target->rel =
+		table_open(spec->target, spec->mode == DM_LOAD_REPLACE ? ShareRowExclusiveLock : RowExclusiveLock);
 	target->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target->rel)),
 											  RelationGetRelationName(target->rel));
 	check_target(target);
@@ -272,7 +273,8 @@ check_rights(const DmLoadTarget *target)
 	for (int i = 0; i < target->ngiven; i++)
 	{
 		if (pg_attribute_aclcheck(relid, target->attnums[target->given[i]], GetUserId(), ACL_INSERT) != ACLCHECK_OK)
-			aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(target->rel->rd_rel->relkind),
+			aclcheck_error(ACLCHECK_NO_PRIV,
+						   get_relkind_objtype(target->rel->rd_rel->relkind),
 						   RelationGetRelationName(target->rel));
 	}
 }
@@ -379,7 +381,10 @@ static void
 append_columns(StringInfo sql, const DmLoadTarget *target, const char *before)
 {
 	for (int i = 0; i < target->ngiven; i++)
-		appendStringInfo(sql, "%s%s%s", i > 0 ? ", " : "", before,
+		appendStringInfo(sql,
+						 "%s%s%s",
+						 i > 0 ? ", " : "",
+						 before,
 						 quote_identifier(NameStr(TupleDescAttr(target->wanted, target->given[i])->attname)));
 }
 
