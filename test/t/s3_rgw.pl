@@ -94,6 +94,19 @@ cmp_ok(-s $file, '>', 5_000_000, 'a big object');
 $node->safe_psql('postgres', "CREATE TABLE big (LIKE t); COPY big FROM '$file' WITH (FORMAT csv, HEADER)");
 is($from_s3, $node->safe_psql('postgres', "SELECT count(*), sum(value1::bigint), sum(hashtextextended(big::text, 0)) FROM big"), 'is what COPY reads');
 
+# Loads: the same rows, each object once. An object written anew with the same bytes is the same, with others it has changed.
+my $options = q{options => '{"server": "plain_path"}'};
+$node->safe_psql('postgres', "CREATE TABLE loaded (LIKE t); SELECT datamill.load('s3://made/big/1/*', 'loaded', $options)");
+is($node->safe_psql('postgres', '(TABLE loaded EXCEPT ALL TABLE big) UNION ALL (TABLE big EXCEPT ALL TABLE loaded)'), '', 'a load');
+s3('put', 'made', 'once.csv', "id,v\n1,2\n");
+$node->safe_psql('postgres', 'CREATE TABLE once (id int, v int)');
+my $load_once = "SELECT files, files_skipped, rows FROM datamill.load('s3://made/once.csv', 'once', $options)";
+is($node->safe_psql('postgres', $load_once), '1|0|1', 'a load of one object');
+s3('put', 'made', 'once.csv', "id,v\n1,2\n");
+is($node->safe_psql('postgres', $load_once), '0|1|0', 'the same bytes written anew');
+s3('put', 'made', 'once.csv', "id,v\n1,3\n");
+like(sql_error($node, $load_once), qr{55000: object "s3://made/once.csv" has changed since it was loaded.*on_changed}s, 'other bytes');
+
 # An object that is replaced, or removed, between two fetches of a cursor: never a mix of two versions.
 $node->safe_psql('postgres', "ALTER SERVER plain_path OPTIONS (SET part_size '64kB', ADD max_concurrency '1')");
 for my $change ([ 'put', 'made', 'big/1/part-00000.csv', "key1,key2,value1,value2,value3\n" ], [ 'rm', 'made', 'big/1/part-00000.csv' ])
