@@ -187,7 +187,8 @@ load_objects(Load *load)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	scan = dm_objscan_begin(&spec);
-	dm_load_target_begin(load->target, dm_objscan_present(scan));
+	/* A record of JSON may leave out any member. */
+	dm_load_target_begin(load->target, dm_objscan_present(scan), spec.format != DM_FORMAT_CSV);
 	copy_rows(load, scan);
 	load->result->files = dm_objscan_stats(scan)->objects_read;
 	load->result->rejected = dm_objscan_stats(scan)->rejected;
@@ -251,7 +252,7 @@ load_relation(Load *load)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	source = dm_source_open(load->spec->source, NULL);
 	dm_source_bind(source, offered_columns(source, dm_load_target_wanted(load->target), &present));
-	dm_load_target_begin(load->target, present);
+	dm_load_target_begin(load->target, present, false);
 	(void) dm_source_run(source, put_row, load->target);
 	load->result->rows = dm_load_target_finish(load->target);
 	dm_source_close(source);

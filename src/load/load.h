@@ -72,7 +72,7 @@ typedef struct DmLoadTarget DmLoadTarget;
 extern DmLoadTarget *dm_load_target_open(const DmLoadSpec *spec);
 extern const char *dm_load_target_name(const DmLoadTarget *target);
 extern TupleDesc dm_load_target_wanted(const DmLoadTarget *target);
-extern void dm_load_target_begin(DmLoadTarget *target, const Bitmapset *present);
+extern void dm_load_target_begin(DmLoadTarget *target, const Bitmapset *present, bool null_is_missing);
 extern void dm_load_target_put(DmLoadTarget *target, TupleTableSlot *slot);
 extern int64 dm_load_target_finish(DmLoadTarget *target);
 extern void dm_load_target_close(DmLoadTarget *target);

@@ -45,12 +45,15 @@ struct DmLoadTarget
 	bool staged;
 	int64 rows;
 
+	EState *estate; /* of defaults */
+
 	/* Written in bulk. */
 	DmTableWriter *writer;
-	EState *estate;		   /* of the defaults */
 	ExprState **defaults;  /* of columns that the source lacks */
 	AttrNumber *defaulted; /* their attnums */
 	int ndefaults;
+	ExprState **null_defaults; /* of each wanted column whose NULLs are taken for missing, or NULL */
+	bool has_null_defaults;
 
 	/* Staged. */
 	Tuplestorestate *stage;
@@ -62,6 +65,7 @@ static void check_rights(const DmLoadTarget *target);
 static void check_keys(const DmLoadTarget *target);
 static void delete_rows(const DmLoadTarget *target);
 static void defaults_make(DmLoadTarget *target);
+static void null_defaults_make(DmLoadTarget *target);
 static void insert_staged(DmLoadTarget *target);
 
 /* Raises unless a load may write there at all. Other kinds of relations are refused by what writes them. */
@@ -168,11 +172,12 @@ wanted_make(DmLoadTarget *target)
 }
 
 /*
- * Begins to write: `present` are the attnums of the wanted columns that the source gives. The active snapshot must stay
- * until the target is closed. Raises 42501 on a column without the right to insert, 42703 on a key that the source lacks.
+ * Begins to write: `present` are the attnums of the wanted columns that the source gives. With null_is_missing a NULL in a
+ * column that is NOT NULL and has a default becomes that, except in an upsert. The active snapshot must stay until the
+ * target is closed. Raises 42501 on a column without the right to insert, 42703 on a key that the source lacks.
  */
 void
-dm_load_target_begin(DmLoadTarget *target, const Bitmapset *present)
+dm_load_target_begin(DmLoadTarget *target, const Bitmapset *present, bool null_is_missing)
 {
 	int attribute = -1;
 
@@ -183,6 +188,9 @@ dm_load_target_begin(DmLoadTarget *target, const Bitmapset *present)
 	check_keys(target);
 	if (target->spec->mode == DM_LOAD_REPLACE)
 		delete_rows(target);
+	target->estate = CreateExecutorState();
+	if (null_is_missing && target->spec->mode != DM_LOAD_UPSERT)
+		null_defaults_make(target);
 	if (target->staged)
 	{
 		target->stage = tuplestore_begin_heap(false, false, work_mem);
@@ -208,12 +216,29 @@ fill_defaults(DmLoadTarget *target, TupleTableSlot *slot)
 	}
 }
 
+/* Puts defaults in place of NULLs that are taken for missing. */
+static void
+fill_nulls(DmLoadTarget *target, TupleTableSlot *slot)
+{
+	ExprContext *context = GetPerTupleExprContext(target->estate);
+
+	for (int i = 0; i < target->wanted->natts; i++)
+	{
+		if (slot->tts_isnull[i] && target->null_defaults[i])
+			slot->tts_values[i] =
+				ExecEvalExprSwitchContext(target->null_defaults[i], context, &slot->tts_isnull[i]);
+	}
+}
+
 /* Writes, or stages, one row of the wanted shape. Its values need not outlive the call. */
 void
 dm_load_target_put(DmLoadTarget *target, TupleTableSlot *slot)
 {
 	TupleTableSlot *row;
 
+	ResetPerTupleExprContext(target->estate);
+	if (target->has_null_defaults)
+		fill_nulls(target, slot);
 	if (target->staged)
 	{
 		tuplestore_puttupleslot(target->stage, slot);
@@ -233,8 +258,6 @@ dm_load_target_put(DmLoadTarget *target, TupleTableSlot *slot)
 		fill_defaults(target, row);
 	ExecStoreVirtualTuple(row);
 	dm_writer_insert(target->writer, row);
-	if (target->ndefaults > 0)
-		ResetPerTupleExprContext(target->estate);
 	target->rows++;
 }
 
@@ -247,10 +270,12 @@ dm_load_target_finish(DmLoadTarget *target)
 		if (target->ngiven > 0)
 			insert_staged(target);
 		tuplestore_end(target->stage);
-		return target->rows;
 	}
-	dm_writer_close(target->writer);
-	dm_writers_end();
+	else
+	{
+		dm_writer_close(target->writer);
+		dm_writers_end();
+	}
 	FreeExecutorState(target->estate);
 	return target->rows;
 }
@@ -356,7 +381,6 @@ defaults_make(DmLoadTarget *target)
 	TupleDesc desc = RelationGetDescr(target->rel);
 	bool *given = palloc0(sizeof(bool) * (desc->natts + 1));
 
-	target->estate = CreateExecutorState();
 	target->defaults = palloc0(sizeof(ExprState *) * (desc->natts + 1));
 	target->defaulted = palloc0(sizeof(AttrNumber) * (desc->natts + 1));
 	for (int i = 0; i < target->ngiven; i++)
@@ -373,6 +397,23 @@ defaults_make(DmLoadTarget *target)
 			continue;
 		target->defaults[target->ndefaults] = ExecInitExpr(expression_planner(expr), NULL);
 		target->defaulted[target->ndefaults++] = attribute->attnum;
+	}
+}
+
+/* Prepares the defaults of the columns whose NULLs are taken for missing: those that are NOT NULL and have one. */
+static void
+null_defaults_make(DmLoadTarget *target)
+{
+	target->null_defaults = palloc0(sizeof(ExprState *) * (target->wanted->natts + 1));
+	for (int i = 0; i < target->wanted->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(target->rel), target->attnums[i] - 1);
+		Expr *expr = attribute->attnotnull ? (Expr *) build_column_default(target->rel, attribute->attnum) : NULL;
+
+		if (!expr)
+			continue;
+		target->null_defaults[i] = ExecInitExpr(expression_planner(expr), NULL);
+		target->has_null_defaults = true;
 	}
 }
 

@@ -67,6 +67,12 @@ SELECT * FROM d ORDER BY s;
 CREATE TABLE j (id int, name text, tags text[]);
 SELECT files, rows FROM datamill.load('s3://load/day/*.jsonl', 'j', options => '{"format": "jsonl"}');
 TABLE j ORDER BY id;
+CREATE TABLE k (no int GENERATED ALWAYS AS IDENTITY, id int, name text NOT NULL DEFAULT 'none', tags text[] DEFAULT '{x}');
+SELECT files, rows FROM datamill.load('s3://load/day/*.jsonl', 'k', options => '{"format": "jsonl"}');
+TABLE k ORDER BY id;
+CREATE TRIGGER b BEFORE INSERT ON k FOR EACH ROW WHEN (false) EXECUTE FUNCTION before_row();
+SELECT files, rows FROM datamill.load('s3://load/day/*.jsonl', 'k', options => '{"format": "jsonl", "force": true}');
+TABLE k ORDER BY no;
 
 -- rights
 CREATE ROLE load_user;
