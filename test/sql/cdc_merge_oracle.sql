@@ -72,10 +72,12 @@ SELECT * FROM cdc_oracle.run(4, 3000, '64kB', 8);
 SET work_mem = '64kB';
 CREATE TABLE cdc_oracle.many AS SELECT k, k AS v FROM generate_series(1, 20000) k;
 SELECT inserted FROM datamill.cdc_merge('cdc_oracle_t.many', 'cdc_oracle.many', keys => '{k}', effective => '2020-01-01');
+SET log_statement = 'none';
 SET client_min_messages = debug1;
 SELECT unchanged, updated FROM datamill.cdc_merge('cdc_oracle_t.many', 'SELECT k, v + (k % 2) AS v FROM cdc_oracle.many', effective => '2020-01-02');
 SET client_min_messages = warning;
 RESET work_mem;
+RESET log_statement;
 
 -- versions of one key do not overlap, and only one is open
 SELECT count(*) AS overlaps FROM cdc_oracle_t.t_versions a JOIN cdc_oracle_t.t_versions b
