@@ -332,14 +332,14 @@ dm_objscan_present(DmObjScan *scan)
 	return scan->map->fitted ? dm_objmap_present(scan->map) : NULL;
 }
 
-/* Sets *uri and *row to the data row read last and returns true; false between objects. */
+/* Sets *uri and *row to the data row handed out last and returns true; false between objects. */
 bool
 dm_objscan_place(const DmObjScan *scan, const char **uri, int64 *row)
 {
 	if (!scan->object || scan->row == 0)
 		return false;
 	*uri = scan->uri;
-	*row = scan->row;
+	*row = scan->batch && scan->batch->next > 0 ? scan->batch->rows[scan->batch->next - 1] : scan->row;
 	return true;
 }
 

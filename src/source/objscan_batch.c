@@ -50,6 +50,7 @@ dm_objbatch_make(DmObjScan *scan)
 	batch->context = AllocSetContextCreate(CurrentMemoryContext, "datamill batch", ALLOCSET_DEFAULT_SIZES);
 	batch->records = palloc(DM_BATCH_ROWS * sizeof(DmObjRecord));
 	batch->tuples = palloc(DM_BATCH_ROWS * sizeof(HeapTuple));
+	batch->rows = palloc(DM_BATCH_ROWS * sizeof(int64));
 	batch->wanted = DM_BATCH_FIRST_ROWS;
 	return batch;
 }
@@ -239,6 +240,7 @@ convert_records(DmObjScan *scan, DmObjBatch *batch, volatile int *at)
 		memset(values, 0, desc->natts * sizeof(Datum));
 		dm_objscan_convert(scan, values, isnull);
 		MemoryContextSwitchTo(batch->context);
+		batch->rows[batch->ntuples] = scan->record.row;
 		batch->tuples[batch->ntuples++] = heap_form_tuple(desc, values, isnull);
 	}
 }

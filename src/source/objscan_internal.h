@@ -77,6 +77,7 @@ typedef struct DmObjBatch
 	int nrecords;
 	HeapTuple *tuples; /* DM_BATCH_ROWS of them: the rows */
 	int ntuples;
+	int64 *rows; /* data row of each tuple */
 	int next;			/* of tuples, to be handed out */
 	int wanted;			/* records that the next batch shall have: it grows, since LIMIT may stop soon */
 	bool object_ended;	/* the current object has no more records */

@@ -2,7 +2,7 @@
 # run.sh: the yardsticks, as ratios, measured in a private Postgres. See docs/benchmarks.md.
 #
 #   bash test/bench/run.sh               all of them; ROWS=1000000 RUNS=5 MERGES=3 in the environment
-#   bash test/bench/run.sh scan|merge|repeat|load|copy
+#   bash test/bench/run.sh scan|merge|repeat|load|copy|json
 #
 # Both sides of a ratio run in one server with the same settings, each step after a checkpoint, alternating; figures are
 # medians. Exit status 1 if the two sides do not give the same result or a target is missed.
@@ -189,9 +189,31 @@ bench_copy() {
   copy_ms="$(median "${copy[@]}") $(median "${ours[@]}")"
 }
 
+# (f) A scan of day 1 as JSON lines, against COPY into a jsonb column and jsonb_to_record over it.
+bench_json() {
+  local list i ours=() theirs=() c copied
+  list="count(*)"
+  for c in ${K//,/ }; do list="$list, sum(uuid_hash($c))"; done
+  for c in ${N//,/ }; do list="$list, sum($c)"; done
+  step "JSON lines: $RUNS alternating runs"
+  local plain="FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02'"
+  ask "COPY (SELECT row_to_json(d) FROM file_day1 d) TO '$BUCKET/day1.jsonl' WITH ($plain)" >/dev/null
+  ask "CREATE FOREIGN TABLE json_day1 ($COLUMNS) SERVER lake OPTIONS (url 's3://bench/day1.jsonl', format 'jsonl')" >/dev/null
+  for i in $(seq "$RUNS"); do
+    ask "DROP TABLE IF EXISTS raw_day1; CREATE TABLE raw_day1 (j jsonb)" >/dev/null
+    copied=$(timed "COPY raw_day1 FROM '$BUCKET/day1.jsonl' WITH ($plain)")
+    c=$(timed "SELECT $list FROM raw_day1, jsonb_to_record(j) AS r($COLUMNS)" "$DM_PRIVATE/bench.theirs")
+    theirs+=("$(awk -v a="$copied" -v b="$c" 'BEGIN { print a + b }')")
+    ours+=("$(timed "SELECT $list FROM json_day1" "$DM_PRIVATE/bench.ours")")
+    cmp -s "$DM_PRIVATE/bench.theirs" "$DM_PRIVATE/bench.ours" || die "the two sides differ"
+    echo "  run $i: COPY $copied ms, to_record $c ms, datamill ${ours[-1]} ms"
+  done
+  json_ms="$(median "${theirs[@]}") $(median "${ours[@]}")"
+}
+
 part=${1:-all}
 case $part in
-  all | scan | merge | repeat | load | copy) ;;
+  all | scan | merge | repeat | load | copy | json) ;;
   *) sed -n '4,5s/^# *//p' "$0" >&2; exit 2 ;;
 esac
 
@@ -213,6 +235,7 @@ if [ "$part" = all ]; then
   bench_repeat
   bench_load
   bench_copy
+  bench_json
 else
   "bench_$part"
 fi
@@ -227,5 +250,6 @@ echo "$ROWS rows a day, 5 uuid keys, 10 bigint columns; $(nproc) processors, loa
   [ -z "${load_ms:-}" ] || ratio "first load" "COPY" $load_ms -
   [ -z "${load_ms:-}" ] || ratio "first load" "COPY, then key" $load_after_ms -
   [ -z "${copy_ms:-}" ] || ratio "load()" "COPY" $copy_ms 0.75
+  [ -z "${json_ms:-}" ] || ratio "JSON lines" "COPY jsonb, to_record" $json_ms 0.5
 }
 exit $missed

@@ -106,6 +106,15 @@ SELECT row_no, column_name, record, receipt = :'m_receipt' AS receipt FROM kept 
 SELECT rejected FROM datamill.merges WHERE receipt = :'m_receipt';
 SELECT i->>'rows' AS rows FROM datamill.receipts, jsonb_array_elements(inputs) i WHERE id = :'m_receipt';
 
+-- load() leaves them out, too, in one transaction with its rows and its receipt; a row that the table refuses is no bad row.
+CREATE TABLE loaded (id int CHECK (id <> 4), name text, score numeric, day date);
+SELECT files, rows, rejected, receipt FROM datamill.load('s3://rejects/mix/*.csv', 'loaded',
+  options => '{"server": "rejects_lake", "on_error": "quarantine"}') \gset l_
+SELECT :l_files AS files, :l_rows AS rows, :l_rejected AS rejected;
+SELECT id FROM loaded ORDER BY id;
+SELECT count(*), count(DISTINCT object) FROM kept WHERE receipt = :'l_receipt';
+SELECT rows, rejected FROM datamill.load('s3://rejects/cdc/2.csv', 'loaded', options => '{"server": "rejects_lake", "on_error": "ignore"}');
+
 -- Of a long record the first 1,000 bytes are kept, in whole characters. More rows than a batch has, every third one bad.
 \getenv tmp DM_TMP
 \set program 'mkdir -p ' :tmp '/rejects && cat > ' :tmp '/rejects/long.csv'
