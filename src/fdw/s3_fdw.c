@@ -94,6 +94,24 @@ collect_needed(RelOptInfo *rel, DmS3Plan *plan)
 	}
 }
 
+/*
+ * Keeps the query of this level and those around it from running in parallel: bad rows are left out by means of
+ * subtransactions, which there are none of in a parallel query.
+ */
+static void
+forbid_parallel(PlannerInfo *root)
+{
+	root->glob->parallelModeOK = false;
+	for (; root; root = root->parent_root)
+	{
+		for (int i = 1; i < root->simple_rel_array_size; i++)
+		{
+			if (root->simple_rel_array && root->simple_rel_array[i])
+				root->simple_rel_array[i]->consider_parallel = false;
+		}
+	}
+}
+
 /* Sets the estimates of rows: sizes of the objects over the width of a row, times the conditions' selectivity. */
 static void
 get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
@@ -107,6 +125,8 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 		user = GetUserId();
 	dm_s3_table_spec(&spec, table, user);
 	dm_source_check_usage(spec.server, user);
+	if (spec.on_error != DM_ON_ERROR_STOP)
+		forbid_parallel(root);
 	dm_objscan_measure(spec.server, user, spec.url, &measure);
 	plan->objects = measure.objects;
 	plan->bytes = measure.bytes;

@@ -90,9 +90,15 @@ SELECT count(*) FROM mix;
 COMMIT;
 CREATE TABLE big AS SELECT g AS id FROM generate_series(1, 100) g;
 SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+-- A query with such a table is not planned in parallel, in whatever order the tables come.
+EXPLAIN (COSTS OFF) SELECT count(*) FROM big;
+EXPLAIN (COSTS OFF, SUMMARY OFF) SELECT count(*) FROM big JOIN mix USING (id);
+EXPLAIN (COSTS OFF, SUMMARY OFF) SELECT (SELECT max(id) FROM mix), count(*) FROM big;
 SELECT count(*) FROM big JOIN mix USING (id);
+-- Only a query planned before it is: an error.
+WITH b AS MATERIALIZED (SELECT count(*) FROM big) SELECT * FROM b, mix;
 ALTER FOREIGN TABLE mix OPTIONS (SET on_error 'quarantine');
-SELECT count(*) FROM big JOIN mix USING (id);
+WITH b AS MATERIALIZED (SELECT count(*) FROM big) SELECT * FROM b, mix;
 RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size;
 SELECT count(*) FROM big JOIN mix USING (id);
 
