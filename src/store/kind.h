@@ -23,6 +23,7 @@ typedef struct DmStoreSettings
 	bool virtual_host; /* url_style 'virtual' */
 	bool verify_tls;
 	bool anonymous; /* requests are not signed */
+	bool env;		/* keys of the server process's environment */
 	int connect_timeout_ms;
 	int timeout_ms; /* ceiling of one request without progress */
 	int max_retries;
@@ -67,6 +68,9 @@ struct DmUpload
 
 /* settings.c */
 extern DmStoreSettings *dm_store_settings_read(Oid server_oid, Oid user_oid);
+
+/* credentials.c */
+extern void dm_credentials_env_read(DmStoreSettings *settings);
 
 /* local.c: endpoint file:///dir */
 extern DmStore *dm_local_open(const DmStoreSettings *settings);

@@ -361,6 +361,15 @@ find_error_kind(const char *code, int status)
 	return (ErrorKind){code, ERRCODE_FDW_ERROR, NULL};
 }
 
+/* True for an error code whose cure is other keys, or more rights for them. */
+static bool
+is_about_keys(const char *code)
+{
+	return strcmp(code, "AccessDenied") == 0 || strcmp(code, "InvalidAccessKeyId") == 0 ||
+		   strcmp(code, "SignatureDoesNotMatch") == 0 || strcmp(code, "ExpiredToken") == 0 ||
+		   strcmp(code, "InvalidToken") == 0;
+}
+
 /* Raises for a call that did not succeed. */
 void
 dm_s3_call_raise(const DmS3Call *call, const char *what)
@@ -377,6 +386,9 @@ dm_s3_call_raise(const DmS3Call *call, const char *what)
 	if (strcmp(error.code, "InvalidAccessKeyId") == 0 && call->store->store.settings->session_token)
 		kind.hint =
 			"The temporary credentials may have expired. Put new ones into the user mapping (ALTER USER MAPPING).";
+	if (call->store->store.settings->env && is_about_keys(error.code))
+		kind.hint = "The keys are those of the database server's environment (credentials 'env'). Check them and what they may "
+					"do; a change needs a restart.";
 	initStringInfo(&detail);
 	if (error.message[0])
 		appendStringInfo(

@@ -48,7 +48,11 @@ dm_store_settings_read(Oid server_oid, Oid user_oid)
 		settings->endpoint = psprintf("https://s3.%s.amazonaws.com", settings->region);
 	for (Size len = strlen(settings->endpoint); len > 8 && settings->endpoint[len - 1] == '/'; len--)
 		settings->endpoint[len - 1] = '\0';
-	if (strncmp(settings->endpoint, "file://", 7) != 0 && !settings->anonymous)
+	if (strncmp(settings->endpoint, "file://", 7) == 0 || settings->anonymous)
+		return settings;
+	if (settings->env)
+		dm_credentials_env_read(settings);
+	else
 		read_mapping(settings, user_oid);
 	return settings;
 }
@@ -82,6 +86,7 @@ read_server_option(DmStoreSettings *settings, DefElem *def)
 	{
 		check_credentials(defGetString(def));
 		settings->anonymous = strcmp(defGetString(def), "anonymous") == 0;
+		settings->env = strcmp(defGetString(def), "env") == 0;
 	}
 	else if (strcmp(name, "ca_file") == 0)
 		settings->ca_file = defGetString(def);
@@ -105,11 +110,11 @@ read_server_option(DmStoreSettings *settings, DefElem *def)
 static void
 check_credentials(const char *value)
 {
-	if (strcmp(value, "mapping") != 0 && strcmp(value, "anonymous") != 0)
+	if (strcmp(value, "mapping") != 0 && strcmp(value, "anonymous") != 0 && strcmp(value, "env") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("credentials \"%s\" are not supported yet", value),
-				 errhint("Use mapping (a user mapping holds the keys) or anonymous.")));
+				 errhint("Use mapping (a user mapping holds the keys), anonymous or env.")));
 }
 
 /* True if the user, or PUBLIC, has a mapping for the server. */
