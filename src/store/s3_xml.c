@@ -89,12 +89,13 @@ refuse_doctype(void *arg, const XML_Char *name, const XML_Char *sysid, const XML
 bool
 dm_xml_read(const char *data, Size len, DmXmlEnd end, void *arg)
 {
-	XmlReader *reader = palloc(sizeof(XmlReader));
+	XmlReader *reader;
 	DmHandle *handle;
 	bool whole;
 
 	if (len == 0 || len > INT_MAX)
 		return false;
+	reader = palloc(sizeof(XmlReader));
 	reader->end = end;
 	reader->arg = arg;
 	reader->depth = 0;
