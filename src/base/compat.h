@@ -17,6 +17,11 @@
 #include "varatt.h"
 #endif
 
+/* 18 knows only a prefix, pg_noreturn. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 /* The object_aclcheck() family replaced one function a catalog in 16. */
 #if PG_VERSION_NUM >= 160000
 #include "utils/acl.h"
@@ -76,6 +81,19 @@
 #else
 #include "commands/explain.h"
 #endif
+/* A set of wait events for the whole session; it belongs to a resource owner since 17, to a memory context before.
+ * 16 added to EvalPlanQualInit(). */
+#if PG_VERSION_NUM >= 170000
+#define dm_wait_event_set_make(n) CreateWaitEventSet(NULL, n)
+#else
+#define dm_wait_event_set_make(n) CreateWaitEventSet(TopMemoryContext, n)
+#endif
+#if PG_VERSION_NUM >= 160000
+#define dm_eval_plan_qual_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)
+#else
+#define dm_eval_plan_qual_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1)
+#endif
+
 /* ExecInsertIndexTuples() got a flag for summarizing indexes in 16. */
 #include "executor/executor.h"
 #include "parser/parse_relation.h"

@@ -7,6 +7,7 @@
 #include "postgres.h"
 #include "executor/tuptable.h"
 
+#include "base/compat.h"
 #include "cdc/cdc.h"
 
 /* Keys shown as an example of each operation in a plan. */

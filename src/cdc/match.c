@@ -127,6 +127,13 @@ dm_matcher_row(TupleTableSlot *slot, void *arg)
 	MemoryContextSwitchTo(caller);
 }
 
+/* Has keys that do not come left alone and counted, whatever the spec says. */
+void
+dm_matcher_keep_missing(DmMatcher *matcher)
+{
+	matcher->spec.close_deletes = false;
+}
+
 /*
  * Works off all that is left, settles the keys that did not come, and ends the merge. Returns how many rows current has
  * now, or -1 if that is not known.

@@ -61,6 +61,7 @@ static const DmApply *plan_make(Merge *merge, Jsonb *source_options);
 static void dataset_open(Merge *merge, Oid current);
 static void dataset_make(Merge *merge, DmSource *source);
 static TupleDesc feed_settings_make(Merge *merge, TupleDesc offered);
+static bool is_feed_column(const DmDataset *dataset, Form_pg_attribute column);
 static Oid sequence_type(Form_pg_attribute column);
 static void columns_require(List *offered, const DmMergeSpec *spec, List *untracked);
 static void settings_check(const Merge *merge);
@@ -68,6 +69,7 @@ static void effective_set(Merge *merge);
 static const DmApply *rows_merge(Merge *merge, DmSource *source);
 static void events_merge(Merge *merge, DmSource *source);
 static void spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate);
+static void rejected_check(const Merge *merge, DmMatcher *matcher);
 static void empty_check(const Merge *merge, int64 rows);
 static char *receipt_finish(Merge *merge, DmReceipt *receipt);
 static void merge_log(const Merge *merge, const char *receipt_id);
@@ -365,7 +367,8 @@ feed_settings_make(Merge *merge, TupleDesc offered)
 {
 	const DmMergeOptions *options = merge->options;
 	DmDataset *dataset = &merge->dataset;
-	TupleDesc columns = CreateTemplateTupleDesc(offered->natts);
+	TupleDesc columns;
+	int left = offered->natts;
 	int count = 0;
 
 	if (!options->sequence_column)
@@ -378,27 +381,39 @@ feed_settings_make(Merge *merge, TupleDesc offered)
 	dataset->delete_values =
 		options->delete_values ? options->delete_values : list_make4("D", "d", "DELETE", "delete");
 	for (int i = 0; i < offered->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(offered, i);
-
-		if (strcmp(NameStr(column->attname), dataset->sequence_column) == 0)
-			dataset->effective_type = sequence_type(column);
-		else if (!dataset->operation_column || strcmp(NameStr(column->attname), dataset->operation_column) != 0)
-			TupleDescCopyEntry(columns, ++count, offered, i + 1);
-	}
-	if (count != offered->natts - (dataset->operation_column ? 2 : 1))
+		left -= is_feed_column(dataset, TupleDescAttr(offered, i));
+	if (left != offered->natts - (dataset->operation_column ? 2 : 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("the source lacks the sequence or the operation column"),
 				 errdetail("sequence_column is \"%s\", operation_column %s.",
 						   dataset->sequence_column,
 						   dataset->operation_column ? psprintf("\"%s\"", dataset->operation_column) : "not given")));
+	columns = CreateTemplateTupleDesc(left);
+	for (int i = 0; i < offered->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(offered, i);
+
+		if (strcmp(NameStr(column->attname), dataset->sequence_column) == 0)
+			dataset->effective_type = sequence_type(column);
+		if (!is_feed_column(dataset, column))
+			TupleDescCopyEntry(columns, ++count, offered, i + 1);
+	}
 	if (dm_names_has(merge->spec->keys, dataset->sequence_column) || options->has_untracked || options->scope)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a feed's keys must not hold its sequence column, and it has no untracked columns and no scope")));
-	columns->natts = count;
 	return columns;
+}
+
+/* True for the columns of a feed's source that are not business columns. */
+static bool
+is_feed_column(const DmDataset *dataset, Form_pg_attribute column)
+{
+	const char *name = NameStr(column->attname);
+
+	return strcmp(name, dataset->sequence_column) == 0 ||
+		   (dataset->operation_column && strcmp(name, dataset->operation_column) == 0);
 }
 
 /* Returns the type of bounds for a sequence column: its own, bigint for smaller integers. Raises for types without one. */
@@ -471,6 +486,7 @@ rows_merge(Merge *merge, DmSource *source)
 	matcher = dm_matcher_begin(&spec);
 	empty_check(merge, dm_source_run(source, dm_matcher_row, matcher));
 	merge->counts->rejected = dm_source_rejected(source);
+	rejected_check(merge, matcher);
 	merge->live_rows = dm_matcher_finish(matcher);
 	FreeExecutorState(estate);
 	table_close(spec.apply.history, NoLock);
@@ -494,6 +510,7 @@ events_merge(Merge *merge, DmSource *source)
 	dm_source_bind(source, wanted);
 	feed = dm_feed_begin(&spec, wanted);
 	dm_source_run(source, dm_feed_row, feed);
+	merge->counts->rejected = dm_source_rejected(source);
 	dm_feed_finish(feed);
 	merge->live_rows = -1;
 	table_close(spec.points, NoLock);
@@ -528,6 +545,22 @@ spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate)
 				 errdetail("Mode %s closes no version of a key that does not come.", merge->spec->mode)));
 	spec->scope = dm_scope_prepare(merge->options->scope, spec->apply.current, estate);
 	spec->scope_context = CreateExprContext(estate);
+}
+
+/*
+ * After rows were rejected, a key that did not come may be one of theirs: then no version ends for want of its key. The
+ * next merge of a clean source ends those that are really gone.
+ */
+static void
+rejected_check(const Merge *merge, DmMatcher *matcher)
+{
+	if (merge->counts->rejected == 0 || merge->is_new || merge->mode != DM_MODE_FULL || !merge->dataset.close_deletes)
+		return;
+	dm_matcher_keep_missing(matcher);
+	ereport(WARNING,
+			(errmsg(INT64_FORMAT " rows of the source were rejected, so no key was deleted", merge->counts->rejected),
+			 errdetail("A key that did not come may be that of a rejected row; such keys are counted as missing."),
+			 errhint("Merge again when the source is clean.")));
 }
 
 /* Raises 02000 for a source without rows, unless the caller allows it or it does no harm. */

@@ -18,6 +18,8 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
+
 #define DM_HTTP_ERROR_BODY_BYTES 8192
 #define DM_HTTP_HEADER_BYTES 16384
 

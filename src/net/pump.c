@@ -168,7 +168,7 @@ build_wait_set(void)
 		wait_set = NULL;
 		FreeWaitEventSet(old);
 	}
-	wait_set = CreateWaitEventSet(TopMemoryContext, nsockets + 2);
+	wait_set = dm_wait_event_set_make(nsockets + 2);
 	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	for (int i = 0; i < nsockets; i++)

@@ -36,6 +36,7 @@ struct DmReceipt
 	List *inputs;  /* of DmReceiptInput* */
 	List *outputs; /* of DmReceiptOutput* */
 	TimestampTz started_at;
+	int64 rejected; /* rows that scans left out so far */
 	int64 serial; /* of the receipt in this backend, from 1 */
 	bool has_rejects;
 };
@@ -133,6 +134,21 @@ bool
 dm_receipt_is_open(void)
 {
 	return open_receipt != NULL;
+}
+
+/* Counts a rejected row under the innermost open receipt; does nothing when none is open. */
+void
+dm_receipt_reject(void)
+{
+	if (open_receipt)
+		open_receipt->rejected++;
+}
+
+/* Returns how many rows were rejected under the innermost open receipt; 0 when none is open. */
+int64
+dm_receipt_rejected(void)
+{
+	return open_receipt ? open_receipt->rejected : 0;
 }
 
 /* Number of the innermost open receipt, unique in this backend, for rows that are to be its own; 0 when none is open. */

@@ -37,5 +37,8 @@ extern bool dm_receipt_is_open(void);
 /* Number of the innermost open receipt, for rejected rows that it is to own when it is written; 0 when none is open. */
 extern int64 dm_receipt_reject_serial(void);
 extern void dm_receipt_input(const DmReceiptInput *input);
+/* Counts a row that a scan rejected under the innermost open receipt; and how many there are, 0 when none is open. */
+extern void dm_receipt_reject(void);
+extern int64 dm_receipt_rejected(void);
 
 #endif

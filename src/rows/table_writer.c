@@ -98,7 +98,7 @@ dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, rel, 1, NULL, 0);
 	ExecOpenIndices(writer->result, false);
-	EvalPlanQualInit(&writer->epq, estate, NULL, NIL, -1);
+	dm_eval_plan_qual_init(&writer->epq, estate);
 	writer->bulk = !(rel->trigdesc && (rel->trigdesc->trig_insert_before_row || rel->trigdesc->trig_insert_after_row ||
 									   rel->trigdesc->trig_insert_instead_row));
 	writer->updates = updated_columns != NULL;

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "receipt/receipt.h"
 #include "receipt/reject.h"
 #include "source/objscan_internal.h"
 
@@ -197,6 +198,7 @@ reject_record(DmObjScan *scan, DmObjBatch *batch, const ErrorData *error)
 	batch->seen_position = scan->position;
 	batch->seen_row = scan->record.row;
 	scan->stats.rejected++;
+	dm_receipt_reject();
 	check_limit(scan, error);
 	if (scan->spec.on_error != DM_ON_ERROR_QUARANTINE)
 		return;

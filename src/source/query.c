@@ -298,13 +298,16 @@ query_run(DmSource *source, DmSourceEach each, void *arg)
 	RowReceiver *receiver = receiver_make(source, each, arg);
 	SPIExecuteOptions options = {.read_only = true, .dest = &receiver->pub};
 	SPIPlanPtr plan;
+	int64 rejected;
 	int result;
 
 	SPI_connect();
 	plan = SPI_prepare_cursor(state->run_query, 0, NULL, 0);
 	if (!plan)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	rejected = dm_receipt_rejected();
 	result = SPI_execute_plan_extended(plan, &options);
+	source->rejected = dm_receipt_rejected() - rejected; /* by foreign tables in the query */
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
 	SPI_finish();

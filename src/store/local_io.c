@@ -16,6 +16,7 @@
 #include "storage/fd.h"
 #include "utils/acl.h"
 
+#include "base/compat.h"
 #include "base/errors.h"
 #include "base/handle.h"
 #include "store/local.h"

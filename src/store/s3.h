@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "net/http.h"
 #include "store/kind.h"
 

@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/compat.h"
 #include "base/handle.h"
 #include "store/s3.h"
 

@@ -65,7 +65,7 @@ SELECT outputs FROM datamill.receipts WHERE definition = 'cdc_full.seen' ORDER B
 -- the dataset is listed, with a primary key on the keys
 SELECT current_table, history_table, versions_view, changes_view, keys, untracked, deletes, effective_type
 FROM datamill.datasets WHERE current_table::text LIKE 'cdc_full.%' ORDER BY dataset_id;
-SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'cdc_full.item'::regclass;
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'cdc_full.item'::regclass AND contype = 'p';
 
 SET client_min_messages = warning;
 DROP SCHEMA cdc_full CASCADE;

@@ -112,6 +112,12 @@ SELECT row_no, column_name, record, receipt = :'m_receipt' AS receipt FROM kept 
 SELECT rejected FROM datamill.merges WHERE receipt = :'m_receipt';
 SELECT i->>'rows' AS rows FROM datamill.receipts, jsonb_array_elements(inputs) i WHERE id = :'m_receipt';
 
+-- a table as source tells of its rejected rows, too; what is really gone ends with the next clean merge
+CREATE FOREIGN TABLE day2 (id int, name text, score numeric, day date) SERVER rejects_lake OPTIONS (url 's3://rejects/cdc/2.csv', on_error 'ignore');
+SELECT deleted, missing > 0 AS missing, rejected FROM datamill.cdc_merge('rejects.dim', 'day2', effective => '2024-01-03');
+SELECT deleted, missing, rejected FROM datamill.cdc_merge('rejects.dim', 'SELECT id, name, score, day FROM rejects.dim WHERE id = 1', effective => '2024-01-04');
+DROP FOREIGN TABLE day2;
+
 -- load() leaves them out, too, in one transaction with its rows and its receipt; a row that the table refuses is no bad row.
 CREATE TABLE loaded (id int CHECK (id <> 4), name text, score numeric, day date);
 SELECT files, rows, rejected, receipt FROM datamill.load('s3://rejects/mix/*.csv', 'loaded',
