@@ -51,13 +51,13 @@
 
 /* 18 added the per-node disabled count to create_foreignscan_path(), 17 the restrict-info list. */
 #if PG_VERSION_NUM >= 180000
-#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                          \
+#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                                \
 	create_foreignscan_path(root, rel, NULL, rows, 0, startup, total, pathkeys, outer, NULL, NIL, priv)
 #elif PG_VERSION_NUM >= 170000
-#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                          \
+#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                                \
 	create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys, outer, NULL, NIL, priv)
 #else
-#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                          \
+#define dm_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, priv)                                \
 	create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys, outer, NULL, priv)
 #endif
 
@@ -70,7 +70,7 @@
 #define dm_scan_user(node) (castNode(ForeignScan, (node)->ss.ps.plan)->checkAsUser)
 #else
 #define dm_plan_user(root, rel) (planner_rt_fetch((rel)->relid, root)->checkAsUser)
-#define dm_scan_user(node)                                                                                   \
+#define dm_scan_user(node)                                                                                         \
 	(exec_rt_fetch(castNode(ForeignScan, (node)->ss.ps.plan)->scan.scanrelid, (node)->ss.ps.state)->checkAsUser)
 #endif
 
@@ -98,10 +98,10 @@
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
 #if PG_VERSION_NUM >= 160000
-#define dm_insert_index_tuples(rri, slot, estate, update)                                                    \
+#define dm_insert_index_tuples(rri, slot, estate, update)                                                          \
 	ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL, false)
 #else
-#define dm_insert_index_tuples(rri, slot, estate, update)                                                    \
+#define dm_insert_index_tuples(rri, slot, estate, update)                                                          \
 	ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL)
 #endif
 

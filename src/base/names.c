@@ -37,8 +37,7 @@ dm_names_from_array(Datum array)
 	for (int i = 0; i < count; i++)
 	{
 		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a name in the array is NULL")));
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a name in the array is NULL")));
 		names = lappend(names, TextDatumGetCString(elements[i]));
 	}
 	return names;

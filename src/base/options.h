@@ -37,8 +37,7 @@ typedef struct DmOption
 	DmOptionType type;
 	int where;			/* mask of places */
 	const char *values; /* DM_OPTION_ENUM: words separated by ", " */
-	const char
-		*later; /* DM_OPTION_ENUM: words that a later version will know, refused as not supported yet */
+	const char *later;	/* DM_OPTION_ENUM: words that a later version will know, refused as not supported yet */
 	int64 min;
 	int64 max;
 	bool secret;	  /* its value appears in no message */

@@ -39,7 +39,8 @@ struct DmApply
 };
 
 static void history_write(DmApply *apply, TupleTableSlot *old, char ended_by);
-static void new_row_fill(DmApply *apply, TupleTableSlot *slot, const Datum *values, const bool *nulls, char operation);
+static void new_row_fill(DmApply *apply, TupleTableSlot *slot, const Datum *values, const bool *nulls,
+						 char operation);
 static Tuplesortstate *inserts_begin(DmApply *apply);
 static void inserts_write(DmApply *apply);
 static bool same_key(DmApply *apply, TupleTableSlot *a, TupleTableSlot *b);

@@ -48,7 +48,8 @@ extern void dm_apply_missing(DmApply *apply, TupleTableSlot *old);
 extern void dm_apply_finish(DmApply *apply);
 extern List *dm_apply_samples(const DmApply *apply, DmFate fate);
 
-extern bool dm_column_equal(const DmShape *shape, int column, const Datum *values, const bool *nulls, TupleTableSlot *old);
+extern bool dm_column_equal(const DmShape *shape, int column, const Datum *values, const bool *nulls,
+							TupleTableSlot *old);
 extern void dm_raise_duplicate_key(const DmShape *shape, const Datum *values) pg_attribute_noreturn();
 
 #endif

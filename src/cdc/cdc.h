@@ -43,18 +43,18 @@ typedef struct DmDataset
 	int64 id;
 	Oid current;
 	Oid history;
-	const char *name;	/* qualified and quoted, for messages and statements */
-	List *keys;			/* of char* */
-	List *untracked;	/* of char* */
-	bool close_deletes; /* a key that is missing from a full source ends its version */
-	Oid effective_type; /* DATEOID or TIMESTAMPTZOID; of a feed, the type of its sequence */
-	Oid feed;			/* table of a feed's points; InvalidOid for other datasets */
+	const char *name;			  /* qualified and quoted, for messages and statements */
+	List *keys;					  /* of char* */
+	List *untracked;			  /* of char* */
+	bool close_deletes;			  /* a key that is missing from a full source ends its version */
+	Oid effective_type;			  /* DATEOID or TIMESTAMPTZOID; of a feed, the type of its sequence */
+	Oid feed;					  /* table of a feed's points; InvalidOid for other datasets */
 	const char *sequence_column;  /* of a feed's source */
 	const char *operation_column; /* of a feed's source, or NULL: every row is an upsert */
 	List *delete_values;		  /* of char*: operations that are deletes */
-	int64 last_merge;	/* 0 when there was none */
-	Datum last_effective; /* of the effective type; meaningless when there was no merge */
-	int64 live_rows;	  /* rows of current after the last merge, as it counted them */
+	int64 last_merge;			  /* 0 when there was none */
+	Datum last_effective;		  /* of the effective type; meaningless when there was no merge */
+	int64 live_rows;			  /* rows of current after the last merge, as it counted them */
 } DmDataset;
 
 /* The options of a merge that are not the source's. */

@@ -51,11 +51,12 @@ dm_dataset_parse(const char *target)
 		name->schemaname = get_namespace_name(schema);
 	}
 	if (strlen(name->relname) > NAMEDATALEN - 1 - strlen("_versions"))
-		ereport(ERROR,
-				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("target name \"%s\" is too long", name->relname),
-				 errdetail("The history table and the views add up to 9 characters to it, and names have at most %d.",
-						   NAMEDATALEN - 1)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_NAME_TOO_LONG),
+			 errmsg("target name \"%s\" is too long", name->relname),
+			 errdetail("The history table and the views add up to 9 characters to it, and names have at most %d.",
+					   NAMEDATALEN - 1)));
 	return name;
 }
 
@@ -69,7 +70,8 @@ dm_dataset_lock(const RangeVar *target)
 	char *qualified = psprintf("%s.%s", target->schemaname, target->relname);
 	uint32 hash = DatumGetUInt32(hash_any((unsigned char *) qualified, strlen(qualified)));
 
-	LockDatabaseObject(ExtensionRelationId, dm_catalog_extension(), (uint16) (1 + hash % 0xfffe), AccessExclusiveLock);
+	LockDatabaseObject(
+		ExtensionRelationId, dm_catalog_extension(), (uint16) (1 + hash % 0xfffe), AccessExclusiveLock);
 }
 
 /*
@@ -108,18 +110,19 @@ dataset_read(Oid current, DmDataset *dataset)
 	bool found;
 
 	dm_catalog_begin(&scope);
-	SPI_execute_with_args("SELECT d.dataset_id, d.history_table::oid, d.keys, d.untracked, d.deletes = 'close', "
-						  "d.effective_type, m.merge_id, m.effective, m.effective_day, m.live_rows, "
-						  "d.feed_table::oid, d.sequence_column, d.operation_column, d.delete_values "
-						  "FROM datamill.dataset_catalog d LEFT JOIN LATERAL (SELECT * FROM datamill.merge_catalog m "
-						  "WHERE m.dataset_id = d.dataset_id ORDER BY m.merge_id DESC LIMIT 1) m ON true "
-						  "WHERE d.current_table = $1::regclass",
-						  1,
-						  types,
-						  values,
-						  NULL,
-						  IsolationUsesXactSnapshot(),
-						  1);
+	SPI_execute_with_args(
+		"SELECT d.dataset_id, d.history_table::oid, d.keys, d.untracked, d.deletes = 'close', "
+		"d.effective_type, m.merge_id, m.effective, m.effective_day, m.live_rows, "
+		"d.feed_table::oid, d.sequence_column, d.operation_column, d.delete_values "
+		"FROM datamill.dataset_catalog d LEFT JOIN LATERAL (SELECT * FROM datamill.merge_catalog m "
+		"WHERE m.dataset_id = d.dataset_id ORDER BY m.merge_id DESC LIMIT 1) m ON true "
+		"WHERE d.current_table = $1::regclass",
+		1,
+		types,
+		values,
+		NULL,
+		IsolationUsesXactSnapshot(),
+		1);
 	found = SPI_processed == 1;
 	if (found)
 	{
@@ -162,7 +165,8 @@ last_merge_in_snapshot(int64 dataset_id)
 	Datum result;
 
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("SELECT max(merge_id) FROM datamill.merge_catalog WHERE dataset_id = $1", 1, types, values, NULL);
+	dm_catalog_execute(
+		"SELECT max(merge_id) FROM datamill.merge_catalog WHERE dataset_id = $1", 1, types, values, NULL);
 	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	result = isnull ? Int64GetDatum(0) : result;
 	dm_catalog_end(&scope);
@@ -173,8 +177,19 @@ last_merge_in_snapshot(int64 dataset_id)
 void
 dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes)
 {
-	Oid types[] = {OIDOID, OIDOID, OIDOID, OIDOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID,
-				   TEXTOID, OIDOID, OIDOID, TEXTOID, TEXTOID,		TEXTARRAYOID};
+	Oid types[] = {OIDOID,
+				   OIDOID,
+				   OIDOID,
+				   OIDOID,
+				   TEXTARRAYOID,
+				   TEXTARRAYOID,
+				   TEXTOID,
+				   TEXTOID,
+				   OIDOID,
+				   OIDOID,
+				   TEXTOID,
+				   TEXTOID,
+				   TEXTARRAYOID};
 	Datum values[13];
 	char nulls[] = "             ";
 	DmCatalogScope scope;
@@ -200,14 +215,15 @@ dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes)
 	else
 		memset(nulls + 9, 'n', 4);
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("INSERT INTO datamill.dataset_catalog (current_table, history_table, versions_view, "
-					   "changes_view, keys, untracked, deletes, effective_type, owner, feed_table, sequence_column, "
-					   "operation_column, delete_values) VALUES ($1::regclass, $2::regclass, $3::regclass, $4::regclass, "
-					   "$5, $6, $7, $8, $9::regrole, $10::regclass, $11, $12, $13) RETURNING dataset_id",
-					   lengthof(types),
-					   types,
-					   values,
-					   nulls);
+	dm_catalog_execute(
+		"INSERT INTO datamill.dataset_catalog (current_table, history_table, versions_view, "
+		"changes_view, keys, untracked, deletes, effective_type, owner, feed_table, sequence_column, "
+		"operation_column, delete_values) VALUES ($1::regclass, $2::regclass, $3::regclass, $4::regclass, "
+		"$5, $6, $7, $8, $9::regrole, $10::regclass, $11, $12, $13) RETURNING dataset_id",
+		lengthof(types),
+		types,
+		values,
+		nulls);
 	dataset->id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	dm_catalog_end(&scope);
 }

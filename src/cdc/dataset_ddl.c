@@ -103,9 +103,16 @@ dm_dataset_add_key(const DmDataset *dataset)
 static void
 columns_check(TupleDesc columns, const DmDataset *dataset)
 {
-	static const char *const added[] = {DM_COL_OPERATION, DM_COL_START, DM_COL_END,	  DM_COL_KEY_HASH,
-										DM_COL_ROW_HASH,  DM_COL_MERGE, DM_COL_ENDED_BY, DM_COL_ENDED_MERGE,
-										"valid",		  "effective"};
+	static const char *const added[] = {DM_COL_OPERATION,
+										DM_COL_START,
+										DM_COL_END,
+										DM_COL_KEY_HASH,
+										DM_COL_ROW_HASH,
+										DM_COL_MERGE,
+										DM_COL_ENDED_BY,
+										DM_COL_ENDED_MERGE,
+										"valid",
+										"effective"};
 
 	for (int i = 0; i < columns->natts; i++)
 	{
@@ -155,8 +162,10 @@ tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *datase
 	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, ""));
 	append_column_definitions(&sql, columns);
 	appendStringInfo(&sql,
-					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START " %s NOT NULL, " DM_COL_MERGE
-					 " pg_catalog.int8 NOT NULL, " DM_COL_KEY_HASH " pg_catalog.uuid NOT NULL, " DM_COL_ROW_HASH " pg_catalog.uuid NOT NULL) WITH (fillfactor = %d)",
+					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START
+					 " %s NOT NULL, " DM_COL_MERGE " pg_catalog.int8 NOT NULL, " DM_COL_KEY_HASH
+					 " pg_catalog.uuid NOT NULL, " DM_COL_ROW_HASH
+					 " pg_catalog.uuid NOT NULL) WITH (fillfactor = %d)",
 					 effective,
 					 CURRENT_FILLFACTOR);
 	execute(sql.data);
@@ -165,19 +174,24 @@ tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *datase
 	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, "_history"));
 	append_column_definitions(&sql, columns);
 	appendStringInfo(&sql,
-					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START " %s NOT NULL, " DM_COL_MERGE
-					 " pg_catalog.int8 NOT NULL, " DM_COL_END " %s NOT NULL, " DM_COL_ENDED_BY " pg_catalog.\"char\" NOT NULL, "
-					 DM_COL_ENDED_MERGE " pg_catalog.int8 NOT NULL)",
+					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START
+					 " %s NOT NULL, " DM_COL_MERGE " pg_catalog.int8 NOT NULL, " DM_COL_END
+					 " %s NOT NULL, " DM_COL_ENDED_BY " pg_catalog.\"char\" NOT NULL, " DM_COL_ENDED_MERGE
+					 " pg_catalog.int8 NOT NULL)",
 					 effective,
 					 effective);
 	execute(sql.data);
-	execute(psprintf("COMMENT ON TABLE %s IS 'Current rows of a datamill dataset, one a live key: business columns, "
-					 "operation (I or U: what made this version), start of the version, the merge that made it (datamill.merges), hashes of "
-					 "key and row.'",
-					 sibling(target, "")));
-	execute(psprintf("COMMENT ON TABLE %s IS 'Closed versions of a datamill dataset: business columns, operation, start "
-					 "and end (exclusive) of the version, the merge that made it, what ended it (U or D), and the merge that did.'",
-					 sibling(target, "_history")));
+	execute(
+		psprintf("COMMENT ON TABLE %s IS 'Current rows of a datamill dataset, one a live key: business columns, "
+				 "operation (I or U: what made this version), start of the version, the merge that made it "
+				 "(datamill.merges), hashes of "
+				 "key and row.'",
+				 sibling(target, "")));
+	execute(psprintf(
+		"COMMENT ON TABLE %s IS 'Closed versions of a datamill dataset: business columns, operation, start "
+		"and end (exclusive) of the version, the merge that made it, what ended it (U or D), and the merge that "
+		"did.'",
+		sibling(target, "_history")));
 }
 
 /*
@@ -201,14 +215,15 @@ feed_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
 	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, "_feed"));
 	append_column_definitions(&sql, keys);
 	appendStringInfo(&sql,
-					 ", " DM_COL_START " %s NOT NULL, " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, PRIMARY KEY (%s, "
-					 DM_COL_START "))",
+					 ", " DM_COL_START " %s NOT NULL, " DM_COL_OPERATION
+					 " pg_catalog.\"char\" NOT NULL, PRIMARY KEY (%s, " DM_COL_START "))",
 					 dm_effective_type(dataset->effective_type)->sql_type,
 					 names);
 	execute(sql.data);
-	execute(psprintf("COMMENT ON TABLE %s IS 'Events of a datamill feed that no version shows: D deletes where nothing was, N "
-					 "upserts that changed nothing. Later events may need them.'",
-					 sibling(target, "_feed")));
+	execute(psprintf(
+		"COMMENT ON TABLE %s IS 'Events of a datamill feed that no version shows: D deletes where nothing was, N "
+		"upserts that changed nothing. Later events may need them.'",
+		sibling(target, "_feed")));
 	execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", sibling(target, ""), names));
 	execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s, " DM_COL_START ")", sibling(target, "_history"), names));
 }
@@ -224,8 +239,9 @@ views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset
 	initStringInfo(&names);
 	append_column_names(&names, columns);
 	execute(psprintf("CREATE VIEW %s AS SELECT %s, " DM_COL_OPERATION ", " DM_COL_START ", NULL::%s AS " DM_COL_END
-					 ", %s(" DM_COL_START ", NULL) AS valid, " DM_COL_MERGE " FROM %s UNION ALL SELECT %s, " DM_COL_OPERATION
-					 ", " DM_COL_START ", " DM_COL_END ", %s(" DM_COL_START ", " DM_COL_END "), " DM_COL_MERGE " FROM %s",
+					 ", %s(" DM_COL_START ", NULL) AS valid, " DM_COL_MERGE
+					 " FROM %s UNION ALL SELECT %s, " DM_COL_OPERATION ", " DM_COL_START ", " DM_COL_END
+					 ", %s(" DM_COL_START ", " DM_COL_END "), " DM_COL_MERGE " FROM %s",
 					 sibling(target, "_versions"),
 					 names.data,
 					 effective,
@@ -236,8 +252,8 @@ views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset
 					 sibling(target, "_history")));
 	execute(psprintf("CREATE VIEW %s AS SELECT " DM_COL_START " AS effective, " DM_COL_OPERATION
 					 ", %s FROM %s UNION ALL SELECT " DM_COL_START ", " DM_COL_OPERATION
-					 ", %s FROM %s UNION ALL SELECT " DM_COL_END ", 'D'::pg_catalog.\"char\", %s FROM %s WHERE " DM_COL_ENDED_BY
-					 " = 'D'",
+					 ", %s FROM %s UNION ALL SELECT " DM_COL_END
+					 ", 'D'::pg_catalog.\"char\", %s FROM %s WHERE " DM_COL_ENDED_BY " = 'D'",
 					 sibling(target, "_changes"),
 					 names.data,
 					 sibling(target, ""),
@@ -245,11 +261,13 @@ views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset
 					 sibling(target, "_history"),
 					 names.data,
 					 sibling(target, "_history")));
-	execute(psprintf("COMMENT ON VIEW %s IS 'All versions of a datamill dataset; as of a moment: WHERE valid @> moment.'",
-					 sibling(target, "_versions")));
-	execute(psprintf("COMMENT ON VIEW %s IS 'What changed in a datamill dataset at each effective date: I and U with the "
-					 "new values, D with the last ones.'",
-					 sibling(target, "_changes")));
+	execute(psprintf(
+		"COMMENT ON VIEW %s IS 'All versions of a datamill dataset; as of a moment: WHERE valid @> moment.'",
+		sibling(target, "_versions")));
+	execute(psprintf(
+		"COMMENT ON VIEW %s IS 'What changed in a datamill dataset at each effective date: I and U with the "
+		"new values, D with the last ones.'",
+		sibling(target, "_changes")));
 }
 
 /* Appends "name type COLLATE collation, ..." of all columns. */
@@ -264,8 +282,9 @@ append_column_definitions(StringInfo sql, TupleDesc columns)
 						 "%s%s %s",
 						 i == 0 ? "" : ", ",
 						 quote_identifier(NameStr(column->attname)),
-						 format_type_extended(
-							 column->atttypid, column->atttypmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+						 format_type_extended(column->atttypid,
+											  column->atttypmod,
+											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 		if (OidIsValid(column->attcollation) && column->attcollation != get_typcollation(column->atttypid))
 			appendStringInfo(sql, " COLLATE %s", collation_name(column->attcollation));
 	}
@@ -292,7 +311,8 @@ static void
 append_column_names(StringInfo sql, TupleDesc columns)
 {
 	for (int i = 0; i < columns->natts; i++)
-		appendStringInfo(sql, "%s%s", i == 0 ? "" : ", ", quote_identifier(NameStr(TupleDescAttr(columns, i)->attname)));
+		appendStringInfo(
+			sql, "%s%s", i == 0 ? "" : ", ", quote_identifier(NameStr(TupleDescAttr(columns, i)->attname)));
 }
 
 /* Returns the qualified, quoted name of the target or of a relation beside it. */

@@ -226,11 +226,10 @@ event_read(DmFeed *feed, TupleTableSlot *slot)
 
 	event->is_new = true;
 	event->merge_id = feed->spec.merge_id;
-	event->sequence =
-		datumCopy(slot->tts_values[feed->sequence], feed->sequence_byval, feed->sequence_len);
+	event->sequence = datumCopy(slot->tts_values[feed->sequence], feed->sequence_byval, feed->sequence_len);
 	if (feed->operation >= 0 && !slot->tts_isnull[feed->operation])
-		event->is_delete = dm_names_has(feed->spec.dataset->delete_values,
-										TextDatumGetCString(slot->tts_values[feed->operation]));
+		event->is_delete =
+			dm_names_has(feed->spec.dataset->delete_values, TextDatumGetCString(slot->tts_values[feed->operation]));
 	values_copy(feed, slot->tts_values, slot->tts_isnull, &event->values, &event->nulls);
 	return event;
 }
@@ -336,8 +335,7 @@ version_read(DmFeed *feed, TupleTableSlot *slot, bool is_open)
 	version->tid = slot->tts_tid;
 	if (is_open)
 		return version;
-	version->end =
-		datumCopy(slot->tts_values[shape->history_end - 1], feed->sequence_byval, feed->sequence_len);
+	version->end = datumCopy(slot->tts_values[shape->history_end - 1], feed->sequence_byval, feed->sequence_len);
 	version->ended_by = DatumGetChar(slot->tts_values[shape->history_ended_by - 1]);
 	version->ended_merge_id = DatumGetInt64(slot->tts_values[shape->history_ended_merge - 1]);
 	return version;

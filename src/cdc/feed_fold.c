@@ -232,8 +232,11 @@ tracked_equal(Fold *fold, const DmFeedEvent *event, const Datum *values, const b
 	{
 		int column = shape->tracked[i];
 
-		if (!dm_value_equal(
-				&shape->ops->columns[column], event->values[column], event->nulls[column], values[column], nulls[column]))
+		if (!dm_value_equal(&shape->ops->columns[column],
+							event->values[column],
+							event->nulls[column],
+							values[column],
+							nulls[column]))
 			return false;
 	}
 	return true;

@@ -93,8 +93,9 @@ spec_check(const DmGenerateSpec *spec)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("keys must be at least 1, nonkeys at least 0, and both together at most %d", MAX_COLUMNS)));
 	if (spec->updated > 0 && spec->nonkeys == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("updated records need at least one nonkey column")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("updated records need at least one nonkey column")));
 }
 
 /* Turns the shares into numbers of records that sum to the initial ones; raises 22023 if day 2 has no room for them. */

@@ -55,8 +55,8 @@ dm_dataset_check(const char *target, ReturnSetInfo *result)
 	dataset_read_as_caller(target, &dataset, &history);
 	overlaps_find(&dataset, history, result);
 	rows_put(result,
-			 psprintf("SELECT 'ends before it starts', %s, pg_catalog.format('from %%s to %%s', " DM_COL_START ", " DM_COL_END
-					  ") FROM %s h WHERE " DM_COL_END " < " DM_COL_START " ORDER BY %s",
+			 psprintf("SELECT 'ends before it starts', %s, pg_catalog.format('from %%s to %%s', " DM_COL_START
+					  ", " DM_COL_END ") FROM %s h WHERE " DM_COL_END " < " DM_COL_START " ORDER BY %s",
 					  key_json(&dataset, "h."),
 					  history,
 					  key_list(&dataset, "h.")),
@@ -100,13 +100,14 @@ dm_dataset_diff(const char *target, TimestampTz from, TimestampTz to, ReturnSetI
 static char *
 as_of_query(const DmDataset *dataset, const char *history, int number)
 {
-	const char *version = "pg_catalog.to_jsonb(c) - '{" DM_COL_OPERATION "," DM_COL_START "," DM_COL_END "," DM_COL_KEY_HASH
-						  "," DM_COL_ROW_HASH "," DM_COL_MERGE "," DM_COL_ENDED_BY "," DM_COL_ENDED_MERGE
-						  "}'::pg_catalog.text[] AS version";
+	const char *version = "pg_catalog.to_jsonb(c) - '{" DM_COL_OPERATION "," DM_COL_START "," DM_COL_END
+						  "," DM_COL_KEY_HASH "," DM_COL_ROW_HASH "," DM_COL_MERGE "," DM_COL_ENDED_BY
+						  "," DM_COL_ENDED_MERGE "}'::pg_catalog.text[] AS version";
 	const char *keys = key_list(dataset, "c.");
 
-	return psprintf("SELECT %s, %s FROM %s c WHERE " DM_COL_START " <= $%d UNION ALL SELECT %s, %s FROM %s c WHERE "
-					DM_COL_START " <= $%d AND " DM_COL_END " > $%d",
+	return psprintf("SELECT %s, %s FROM %s c WHERE " DM_COL_START
+					" <= $%d UNION ALL SELECT %s, %s FROM %s c WHERE " DM_COL_START " <= $%d AND " DM_COL_END
+					" > $%d",
 					keys,
 					version,
 					dataset->name,
@@ -155,9 +156,10 @@ dm_dataset_drop(const char *target, bool keep_tables)
 		Oid view = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i, &isnull));
 
 		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view)))
-			appendStringInfo(&drop,
-							 "DROP VIEW %s; ",
-							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)), get_rel_name(view)));
+			appendStringInfo(
+				&drop,
+				"DROP VIEW %s; ",
+				quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)), get_rel_name(view)));
 	}
 	dm_catalog_end(&scope);
 	if (keep_tables)
@@ -239,21 +241,24 @@ overlaps_find(const DmDataset *dataset, const char *history, ReturnSetInfo *resu
 {
 	const char *keys = key_list(dataset, "");
 
-	rows_put(result,
-			 psprintf("SELECT CASE WHEN until IS NULL AND next_until IS NULL THEN 'two current rows' ELSE 'overlap' END, %1$s, "
-					  "pg_catalog.format('from %%s to %%s, and from %%s', since, coalesce(until::text, 'now'), next) FROM "
-					  "(SELECT %2$s, since, until, lead(since) OVER w AS next, lead(until) OVER w AS next_until FROM "
-					  "(SELECT %2$s, " DM_COL_START " AS since, NULL AS until FROM %3$s UNION ALL "
-					  "SELECT %2$s, " DM_COL_START ", " DM_COL_END " FROM %4$s) v "
-					  "WINDOW w AS (PARTITION BY %2$s ORDER BY since, until NULLS LAST)) v "
-					  "WHERE until > next OR (until IS NULL AND next IS NOT NULL) ORDER BY %2$s, since",
-					  key_json(dataset, ""),
-					  keys,
-					  dataset->name,
-					  history),
-			 0,
-			 NULL,
-			 NULL);
+	rows_put(
+		result,
+		psprintf(
+			"SELECT CASE WHEN until IS NULL AND next_until IS NULL THEN 'two current rows' ELSE 'overlap' END, "
+			"%1$s, "
+			"pg_catalog.format('from %%s to %%s, and from %%s', since, coalesce(until::text, 'now'), next) FROM "
+			"(SELECT %2$s, since, until, lead(since) OVER w AS next, lead(until) OVER w AS next_until FROM "
+			"(SELECT %2$s, " DM_COL_START " AS since, NULL AS until FROM %3$s UNION ALL "
+			"SELECT %2$s, " DM_COL_START ", " DM_COL_END " FROM %4$s) v "
+			"WINDOW w AS (PARTITION BY %2$s ORDER BY since, until NULLS LAST)) v "
+			"WHERE until > next OR (until IS NULL AND next IS NOT NULL) ORDER BY %2$s, since",
+			key_json(dataset, ""),
+			keys,
+			dataset->name,
+			history),
+		0,
+		NULL,
+		NULL);
 }
 
 /* Rows of current whose stored hashes are not those of their values: somebody else wrote them. */
@@ -265,7 +270,8 @@ edits_find(const DmDataset *dataset, ReturnSetInfo *result)
 	DmShape *shape = dm_shape_make(dataset, current, history);
 	TupleTableSlot *slot = table_slot_create(current, NULL);
 	TableScanDesc scan = table_beginscan(current, GetActiveSnapshot(), 0, NULL);
-	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "datamill check row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill check row", ALLOCSET_DEFAULT_SIZES);
 	Datum *values = palloc(sizeof(Datum) * shape->wanted->natts);
 	bool *nulls = palloc(sizeof(bool) * shape->wanted->natts);
 
@@ -288,7 +294,8 @@ edits_find(const DmDataset *dataset, ReturnSetInfo *result)
 		{
 			Datum row[] = {CStringGetTextDatum("edited by hand"),
 						   DirectFunctionCall1(jsonb_in, CStringGetDatum(dm_shape_key_json(shape, values))),
-						   CStringGetTextDatum("its values do not have the stored row_hash; the next merge compares the values")};
+						   CStringGetTextDatum(
+							   "its values do not have the stored row_hash; the next merge compares the values")};
 			bool row_nulls[] = {false, false, false};
 
 			tuplestore_putvalues(result->setResult, result->setDesc, row, row_nulls);

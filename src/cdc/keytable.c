@@ -66,8 +66,8 @@ dm_keytable_make(Size max_bytes, uint64 expected)
 	table->context = CurrentMemoryContext;
 	table->max_bytes = max_bytes;
 	table->capacity = capacity;
-	table->entries = MemoryContextAllocExtended(
-		table->context, capacity * sizeof(KeyEntry), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	table->entries =
+		MemoryContextAllocExtended(table->context, capacity * sizeof(KeyEntry), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	table->npartitions = 1;
 	table->can_split = true;
 	table->entry_files = palloc0(sizeof(BufFile *) * MAX_PARTITIONS);
@@ -82,8 +82,7 @@ dm_keytable_add(DmKeyTable *table, uint64 hash, ItemPointer tid)
 	KeyEntry entry;
 
 	entry.hash = hash;
-	entry.tid =
-		((uint64) ItemPointerGetBlockNumber(tid) << 16) | ItemPointerGetOffsetNumber(tid) | ENTRY_USED;
+	entry.tid = ((uint64) ItemPointerGetBlockNumber(tid) << 16) | ItemPointerGetOffsetNumber(tid) | ENTRY_USED;
 	if (dm_keytable_is_here(table, hash) && table->used >= table->capacity / 4 * 3)
 		table_grow(table);
 	if (dm_keytable_is_here(table, hash))
@@ -322,8 +321,8 @@ table_rebuild(DmKeyTable *table, uint64 capacity)
 	KeyEntry *old = table->entries;
 	uint64 old_capacity = table->capacity;
 
-	table->entries = MemoryContextAllocExtended(
-		table->context, capacity * sizeof(KeyEntry), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	table->entries =
+		MemoryContextAllocExtended(table->context, capacity * sizeof(KeyEntry), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	table->capacity = capacity;
 	table->used = 0;
 	for (uint64 i = 0; i < old_capacity; i++)

@@ -39,13 +39,13 @@ struct DmMatcher
 	DmMatcherSpec spec;
 	DmApply *apply;
 	Snapshot snapshot;
-	Size memory;		/* bytes that keys and batch may take together */
-	DmKeyTable *keys;	/* NULL until current has been scanned */
-	int64 current_rows; /* rows seen in that scan */
-	DmRowBuffer *batch; /* source rows: tag = key hash, then position in keys; order = tuple id */
-	TupleTableSlot *old_slot;  /* a row of current */
-	TupleTableSlot *spilled;   /* a source row, to and from temporary files */
-	AttrNumber compared;	   /* highest attribute of current that comparisons need */
+	Size memory;			  /* bytes that keys and batch may take together */
+	DmKeyTable *keys;		  /* NULL until current has been scanned */
+	int64 current_rows;		  /* rows seen in that scan */
+	DmRowBuffer *batch;		  /* source rows: tag = key hash, then position in keys; order = tuple id */
+	TupleTableSlot *old_slot; /* a row of current */
+	TupleTableSlot *spilled;  /* a source row, to and from temporary files */
+	AttrNumber compared;	  /* highest attribute of current that comparisons need */
 	uint64 hash_mask;
 	MemoryContext row_context; /* reset for each row */
 	int64 source_rows;
@@ -82,7 +82,8 @@ dm_matcher_begin(const DmMatcherSpec *spec)
 	matcher->spec = *spec;
 	matcher->snapshot = GetActiveSnapshot();
 	matcher->memory = get_hash_memory_limit();
-	matcher->row_context = AllocSetContextCreate(CurrentMemoryContext, "datamill merge row", ALLOCSET_DEFAULT_SIZES);
+	matcher->row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill merge row", ALLOCSET_DEFAULT_SIZES);
 	matcher->old_slot = table_slot_create(spec->apply.current, NULL);
 	matcher->spilled = MakeSingleTupleTableSlot(shape->wanted, &TTSOpsMinimalTuple);
 	matcher->hash_mask = dm_guc_hash_bits >= 64 ? ~UINT64CONST(0) : (UINT64CONST(1) << dm_guc_hash_bits) - 1;
@@ -95,7 +96,8 @@ dm_matcher_begin(const DmMatcherSpec *spec)
 		matcher->batch = dm_row_buffer_make(
 			shape->wanted,
 			Max(matcher->memory / 4,
-				matcher->memory - Min(matcher->memory, matcher->keys ? dm_keytable_bytes(matcher->keys) : matcher->memory)));
+				matcher->memory -
+					Min(matcher->memory, matcher->keys ? dm_keytable_bytes(matcher->keys) : matcher->memory)));
 	}
 	matcher->apply = dm_apply_begin(&spec->apply);
 	return matcher;

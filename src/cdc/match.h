@@ -15,9 +15,9 @@ typedef struct DmMatcher DmMatcher;
 
 typedef enum DmMergeMode
 {
-	DM_MODE_FULL, /* the source holds every live key (of the scope) */
+	DM_MODE_FULL,  /* the source holds every live key (of the scope) */
 	DM_MODE_DELTA, /* the source holds keys that are new or may have changed */
-	DM_MODE_FEED /* the source holds events that carry their operation and their order */
+	DM_MODE_FEED   /* the source holds events that carry their operation and their order */
 } DmMergeMode;
 
 typedef struct DmMatcherSpec

@@ -247,13 +247,15 @@ dataset_open(Merge *merge, Oid current)
 				 errmsg("target \"%s\" is a view", merge->spec->target),
 				 errhint("Name a table that cdc_merge made, or a name that is not taken.")));
 	if (!dm_dataset_find(current, &merge->dataset))
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("\"%s\" exists and is not a dataset", merge->spec->target),
-				 errdetail("cdc_merge keeps tables that it created itself."),
-				 errhint("Choose another target; to carry its rows over, merge from it: cdc_merge('new_name', '%s', keys "
-						 "=> ...).",
-						 merge->spec->target)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("\"%s\" exists and is not a dataset", merge->spec->target),
+			 errdetail("cdc_merge keeps tables that it created itself."),
+			 errhint(
+				 "Choose another target; to carry its rows over, merge from it: cdc_merge('new_name', '%s', keys "
+				 "=> ...).",
+				 merge->spec->target)));
 	dm_dataset_check_rights(&merge->dataset, merge->dry_run);
 	settings_check(merge);
 	if (merge->options->has_deletes)
@@ -274,7 +276,8 @@ settings_check(const Merge *merge)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("dataset %s %s", dataset->name, OidIsValid(dataset->feed) ? "is a feed" : "is not a feed"),
 				 errdetail("Its first merge decided that; modes full and delta do not mix with mode feed."),
-				 errhint("Use %s.", OidIsValid(dataset->feed) ? "mode => 'feed'" : "mode full or delta, or another target")));
+				 errhint("Use %s.",
+						 OidIsValid(dataset->feed) ? "mode => 'feed'" : "mode full or delta, or another target")));
 	foreach (cell, merge->spec->keys)
 	{
 		if (!dm_names_has(dataset->keys, lfirst(cell)) ||
@@ -375,7 +378,8 @@ feed_settings_make(Merge *merge, TupleDesc offered)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("mode feed needs option \"sequence_column\""),
-				 errhint("Name the column that tells the order of a key's events: options => '{\"sequence_column\": \"...\"}'.")));
+				 errhint("Name the column that tells the order of a key's events: options => "
+						 "'{\"sequence_column\": \"...\"}'.")));
 	dataset->sequence_column = options->sequence_column;
 	dataset->operation_column = options->operation_column;
 	dataset->delete_values =
@@ -383,12 +387,13 @@ feed_settings_make(Merge *merge, TupleDesc offered)
 	for (int i = 0; i < offered->natts; i++)
 		left -= is_feed_column(dataset, TupleDescAttr(offered, i));
 	if (left != offered->natts - (dataset->operation_column ? 2 : 1))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("the source lacks the sequence or the operation column"),
-				 errdetail("sequence_column is \"%s\", operation_column %s.",
-						   dataset->sequence_column,
-						   dataset->operation_column ? psprintf("\"%s\"", dataset->operation_column) : "not given")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("the source lacks the sequence or the operation column"),
+			 errdetail("sequence_column is \"%s\", operation_column %s.",
+					   dataset->sequence_column,
+					   dataset->operation_column ? psprintf("\"%s\"", dataset->operation_column) : "not given")));
 	columns = CreateTemplateTupleDesc(left);
 	for (int i = 0; i < offered->natts; i++)
 	{
@@ -400,9 +405,11 @@ feed_settings_make(Merge *merge, TupleDesc offered)
 			TupleDescCopyEntry(columns, ++count, offered, i + 1);
 	}
 	if (dm_names_has(merge->spec->keys, dataset->sequence_column) || options->has_untracked || options->scope)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a feed's keys must not hold its sequence column, and it has no untracked columns and no scope")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg(
+				 "a feed's keys must not hold its sequence column, and it has no untracked columns and no scope")));
 	return columns;
 }
 
@@ -554,13 +561,15 @@ spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate)
 static void
 rejected_check(const Merge *merge, DmMatcher *matcher)
 {
-	if (merge->counts->rejected == 0 || merge->is_new || merge->mode != DM_MODE_FULL || !merge->dataset.close_deletes)
+	if (merge->counts->rejected == 0 || merge->is_new || merge->mode != DM_MODE_FULL ||
+		!merge->dataset.close_deletes)
 		return;
 	dm_matcher_keep_missing(matcher);
-	ereport(WARNING,
-			(errmsg(INT64_FORMAT " rows of the source were rejected, so no key was deleted", merge->counts->rejected),
-			 errdetail("A key that did not come may be that of a rejected row; such keys are counted as missing."),
-			 errhint("Merge again when the source is clean.")));
+	ereport(
+		WARNING,
+		(errmsg(INT64_FORMAT " rows of the source were rejected, so no key was deleted", merge->counts->rejected),
+		 errdetail("A key that did not come may be that of a rejected row; such keys are counted as missing."),
+		 errhint("Merge again when the source is clean.")));
 }
 
 /* Raises 02000 for a source without rows, unless the caller allows it or it does no harm. */
@@ -572,9 +581,9 @@ empty_check(const Merge *merge, int64 rows)
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA),
 			 errmsg("the source has no rows"),
-			 merge->is_new ? 0
-						   : errdetail("In mode full that would close the versions of all keys of %s.",
-									   merge->dataset.name),
+			 merge->is_new
+				 ? 0
+				 : errdetail("In mode full that would close the versions of all keys of %s.", merge->dataset.name),
 			 errhint("If it is meant: options => '{\"allow_empty\": true}'.")));
 }
 
@@ -586,13 +595,14 @@ receipt_finish(Merge *merge, DmReceipt *receipt)
 	DmReceiptOutput output;
 
 	output.uri = merge->dataset.name;
-	output.counts = psprintf("{\"inserted\": " INT64_FORMAT ", \"updated\": " INT64_FORMAT ", \"deleted\": " INT64_FORMAT
-							 ", \"unchanged\": " INT64_FORMAT ", \"refreshed\": " INT64_FORMAT "}",
-							 counts->inserted,
-							 counts->updated,
-							 counts->deleted,
-							 counts->unchanged,
-							 counts->refreshed);
+	output.counts =
+		psprintf("{\"inserted\": " INT64_FORMAT ", \"updated\": " INT64_FORMAT ", \"deleted\": " INT64_FORMAT
+				 ", \"unchanged\": " INT64_FORMAT ", \"refreshed\": " INT64_FORMAT "}",
+				 counts->inserted,
+				 counts->updated,
+				 counts->deleted,
+				 counts->unchanged,
+				 counts->refreshed);
 	dm_receipt_output(receipt, &output);
 	output.uri = quote_qualified_identifier(get_namespace_name(get_rel_namespace(merge->dataset.history)),
 											get_rel_name(merge->dataset.history));
@@ -607,9 +617,23 @@ merge_log(const Merge *merge, const char *receipt_id)
 {
 	const DmMergeCounts *counts = merge->counts;
 	bool is_date = merge->mode != DM_MODE_FEED && merge->dataset.effective_type == DATEOID;
-	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, DATEOID, TEXTOID, TEXTOID,
-				   INT8OID, INT8OID, INT8OID,		 INT8OID, INT8OID, INT8OID,
-				   INT8OID, INT8OID, TEXTOID,		 TIMESTAMPTZOID, OIDOID};
+	Oid types[] = {INT8OID,
+				   INT8OID,
+				   TIMESTAMPTZOID,
+				   DATEOID,
+				   TEXTOID,
+				   TEXTOID,
+				   INT8OID,
+				   INT8OID,
+				   INT8OID,
+				   INT8OID,
+				   INT8OID,
+				   INT8OID,
+				   INT8OID,
+				   INT8OID,
+				   TEXTOID,
+				   TIMESTAMPTZOID,
+				   OIDOID};
 	Datum values[] = {Int64GetDatum(merge->merge_id),
 					  Int64GetDatum(merge->dataset.id),
 					  TimestampTzGetDatum(merge->spec->effective),
@@ -634,14 +658,15 @@ merge_log(const Merge *merge, const char *receipt_id)
 	nulls[3] = is_date ? ' ' : 'n';
 	nulls[13] = merge->live_rows >= 0 ? ' ' : 'n';
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("INSERT INTO datamill.merge_catalog (merge_id, dataset_id, effective, effective_day, mode, source, "
-					   "inserted, updated, deleted, unchanged, missing, rejected, refreshed, live_rows, receipt, "
-					   "started_at, finished_at, merged_by) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, "
-					   "$8, $9, $10, $11, $12, $13, $14, $15, $16, clock_timestamp(), $17::regrole)",
-					   lengthof(types),
-					   types,
-					   values,
-					   nulls);
+	dm_catalog_execute(
+		"INSERT INTO datamill.merge_catalog (merge_id, dataset_id, effective, effective_day, mode, source, "
+		"inserted, updated, deleted, unchanged, missing, rejected, refreshed, live_rows, receipt, "
+		"started_at, finished_at, merged_by) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, "
+		"$8, $9, $10, $11, $12, $13, $14, $15, $16, clock_timestamp(), $17::regrole)",
+		lengthof(types),
+		types,
+		values,
+		nulls);
 	dm_catalog_end(&scope);
 }
 

@@ -13,7 +13,8 @@
 #include "cdc/cdc.h"
 #include "source/source.h"
 
-#define OWN_OPTIONS "deletes, scope, max_delete_percent, untracked, effective_type, allow_empty, "                                  \
+#define OWN_OPTIONS                                                                                                \
+	"deletes, scope, max_delete_percent, untracked, effective_type, allow_empty, "                                 \
 	"sequence_column, operation_column, delete_values"
 
 static void option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value);
@@ -51,7 +52,8 @@ dm_merge_options_parse(Jsonb *options, Jsonb **source_options)
 		JsonbIteratorNext(&iterator, &value, true);
 		option_take(parsed, name, &value);
 		if (!dm_source_is_option(name))
-			rest = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(rest), CStringGetTextDatum(name)));
+			rest =
+				DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(rest), CStringGetTextDatum(name)));
 	}
 	*source_options = rest;
 	return parsed;
@@ -93,8 +95,9 @@ option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
 	else if (strcmp(name, "allow_empty") == 0)
 	{
 		if (value->type != jbvBool)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"allow_empty\" must be true or false")));
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"allow_empty\" must be true or false")));
 		parsed->allow_empty = value->val.boolean;
 	}
 	else if (strcmp(name, "scope") == 0)
@@ -111,7 +114,9 @@ option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown option \"%s\"", name),
-				 errhint("Options of cdc_merge: %s. Options of its source: %s.", OWN_OPTIONS, dm_source_option_names())));
+				 errhint("Options of cdc_merge: %s. Options of its source: %s.",
+						 OWN_OPTIONS,
+						 dm_source_option_names())));
 }
 
 /* Returns a string value. */
@@ -119,8 +124,7 @@ static char *
 value_word(const char *name, JsonbValue *value)
 {
 	if (value->type != jbvString)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" must be a string", name)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" must be a string", name)));
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 

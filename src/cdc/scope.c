@@ -42,9 +42,7 @@ dm_scope_prepare(const char *scope, Relation current, EState *estate)
 	condition = coerce_to_boolean(parse, condition, "scope");
 	assign_expr_collations(parse, condition);
 	if (parse->p_hasSubLinks)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("scope must not have subqueries")));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("scope must not have subqueries")));
 	free_parsestate(parse);
 	caller = MemoryContextSwitchTo(estate->es_query_cxt);
 	state = ExecPrepareQual(make_ands_implicit((Expr *) expression_planner((Expr *) condition)), estate);

@@ -163,15 +163,16 @@ static bool
 is_added(const char *name)
 {
 	return strcmp(name, DM_COL_OPERATION) == 0 || strcmp(name, DM_COL_START) == 0 ||
-		   strcmp(name, DM_COL_MERGE) == 0 || strcmp(name, DM_COL_KEY_HASH) == 0 || strcmp(name, DM_COL_ROW_HASH) == 0;
+		   strcmp(name, DM_COL_MERGE) == 0 || strcmp(name, DM_COL_KEY_HASH) == 0 ||
+		   strcmp(name, DM_COL_ROW_HASH) == 0;
 }
 
 /* True if the text of a value is a JSON number as it stands: not that of NaN or an infinity. */
 static bool
 is_json_number(Oid type, const char *text)
 {
-	bool is_number = type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID || type == FLOAT4OID ||
-					 type == FLOAT8OID;
+	bool is_number = type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID ||
+					 type == FLOAT4OID || type == FLOAT8OID;
 
 	return is_number && strspn(text, "0123456789+-.e") == strlen(text);
 }

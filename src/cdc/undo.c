@@ -70,9 +70,10 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("dataset %s has no merge to take back", dataset.name)));
 	undone = merge_forget(&dataset);
-	receipt = dm_receipt_begin("cdc_undo",
-							   dataset.name,
-							   psprintf("{\"merge_id\": " INT64_FORMAT ", \"receipt\": \"%s\"}", dataset.last_merge, undone));
+	receipt = dm_receipt_begin(
+		"cdc_undo",
+		dataset.name,
+		psprintf("{\"merge_id\": " INT64_FORMAT ", \"receipt\": \"%s\"}", dataset.last_merge, undone));
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	rows_undo(&dataset, counts);
@@ -80,8 +81,8 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 	CommandCounterIncrement();
 	counts->merge_id = dataset.last_merge;
 	output.uri = dataset.name;
-	output.counts =
-		psprintf("{\"removed\": " INT64_FORMAT ", \"restored\": " INT64_FORMAT "}", counts->removed, counts->restored);
+	output.counts = psprintf(
+		"{\"removed\": " INT64_FORMAT ", \"restored\": " INT64_FORMAT "}", counts->removed, counts->restored);
 	dm_receipt_output(receipt, &output);
 	return dm_receipt_write(receipt);
 }
@@ -219,7 +220,8 @@ ended_restore(Undo *undo)
 {
 	TupleTableSlot *slot = table_slot_create(undo->history, NULL);
 	TableScanDesc scan = table_beginscan(undo->history, GetActiveSnapshot(), 0, NULL);
-	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "datamill undo row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill undo row", ALLOCSET_DEFAULT_SIZES);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{

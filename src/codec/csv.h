@@ -18,8 +18,9 @@ typedef struct DmCsvOptions
 	char escape;	  /* same as quote by default */
 	const char *null; /* unquoted text that means NULL; '' by default */
 	int encoding;	  /* of the bytes; the database's by default */
-	bool keep_unterminated; /* a quote that stays open ends the object with a record marked so, instead of an error */
-	bool header;	  /* the first record of each object names the columns */
+	bool
+		keep_unterminated; /* a quote that stays open ends the object with a record marked so, instead of an error */
+	bool header;		   /* the first record of each object names the columns */
 } DmCsvOptions;
 
 typedef struct DmCsvField
@@ -33,11 +34,11 @@ typedef struct DmCsvReader
 {
 	DmCsvField *fields;
 	int nfields;
-	int64 record;  /* 1 for the first record of the stream, the header included */
-	int64 line;	   /* physical line on which this record starts, from 1 */
-	uint64 offset; /* byte offset of this record in the (uncompressed) stream */
+	int64 record;	   /* 1 for the first record of the stream, the header included */
+	int64 line;		   /* physical line on which this record starts, from 1 */
+	uint64 offset;	   /* byte offset of this record in the (uncompressed) stream */
 	bool unterminated; /* a quote of this record is never closed: it reaches to the end of the stream */
-	bool has_high; /* this record holds a byte >= 0x80 or a NUL: it needs an encoding check */
+	bool has_high;	   /* this record holds a byte >= 0x80 or a NUL: it needs an encoding check */
 } DmCsvReader;
 
 extern void dm_csv_options_init(DmCsvOptions *options);

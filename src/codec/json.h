@@ -53,10 +53,11 @@ typedef struct DmJsonReader
 {
 	const char *data; /* the record; lives until the next read */
 	int len;
-	int64 record;		/* 1 for the first one */
-	int64 line;			/* on which it starts, from 1 */
-	uint64 offset;		/* byte offset of its start in the (uncompressed) stream */
-	const char *broken; /* not NULL: why nothing can be read from here on; the record is the start of what there is */
+	int64 record;  /* 1 for the first one */
+	int64 line;	   /* on which it starts, from 1 */
+	uint64 offset; /* byte offset of its start in the (uncompressed) stream */
+	const char
+		*broken; /* not NULL: why nothing can be read from here on; the record is the start of what there is */
 } DmJsonReader;
 
 /* Opens a reader in the current memory context: of JSON lines, or of one array of records or one record. */

@@ -22,7 +22,8 @@ json_string_stop(const char *at, const char *end)
 	for (; end - at >= 16; at += 16)
 	{
 		__m128i bytes = _mm_loadu_si128((const __m128i *) at);
-		__m128i stop = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+		__m128i stop =
+			_mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
 		int mask;
 
 		stop = _mm_or_si128(stop, _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes));

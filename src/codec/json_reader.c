@@ -81,13 +81,14 @@ dm_json_reset(DmJsonReader *reader, DmStream *in)
 static void
 json_too_large(const JsonState *json)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("JSON record of \"%s\" has more than %zu bytes", json->in->name, (Size) DM_JSON_MAX_BUFFER),
-			 errdetail("It is record %lld and begins on line %lld.",
-					   (long long) json->head.record + 1,
-					   (long long) json->next_line),
-			 errhint("Look for a string or bracket that is never closed, or whether the format is jsonl or json.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		 errmsg("JSON record of \"%s\" has more than %zu bytes", json->in->name, (Size) DM_JSON_MAX_BUFFER),
+		 errdetail("It is record %lld and begins on line %lld.",
+				   (long long) json->head.record + 1,
+				   (long long) json->next_line),
+		 errhint("Look for a string or bracket that is never closed, or whether the format is jsonl or json.")));
 }
 
 /* Gets more bytes behind json->end, keeping those from json->start on. Returns false at the end of the stream. */

@@ -153,11 +153,17 @@ scan_scalar(DmJsonScan *scan, DmJsonSpan *span)
 		case 'f': return scan_word(scan, span, "false", DM_JSON_BOOL);
 		case 'n': return scan_word(scan, span, "null", DM_JSON_NULL);
 		case '-':
-		case '0': case '1': case '2': case '3': case '4':
-		case '5': case '6': case '7': case '8': case '9':
-			return scan_number(scan, span);
-		default:
-			return scan_fail(scan, scan->at, scan->at == scan->end ? "it ends too early" : "not a value");
+		case '0':
+		case '1':
+		case '2':
+		case '3':
+		case '4':
+		case '5':
+		case '6':
+		case '7':
+		case '8':
+		case '9': return scan_number(scan, span);
+		default: return scan_fail(scan, scan->at, scan->at == scan->end ? "it ends too early" : "not a value");
 	}
 }
 
@@ -285,8 +291,9 @@ scan_next(DmJsonScan *scan, char closer)
 		return true;
 	}
 	if (next != ',')
-		return scan_fail(
-			scan, scan->at, scan->at == scan->end ? "it ends too early" : "a comma or a closing bracket is missing");
+		return scan_fail(scan,
+						 scan->at,
+						 scan->at == scan->end ? "it ends too early" : "a comma or a closing bracket is missing");
 	scan->at++;
 	return true;
 }
@@ -354,7 +361,8 @@ dm_json_unescape(DmJsonSpan *string)
 	const char *at = string->data;
 	const char *end = at + string->len;
 	/* six bytes of an escape become no more than four in UTF-8; other encodings may need more */
-	char *text = palloc((Size) string->len * (MAX_UNICODE_EQUIVALENT_STRING / 6 + 1) + MAX_UNICODE_EQUIVALENT_STRING);
+	char *text =
+		palloc((Size) string->len * (MAX_UNICODE_EQUIVALENT_STRING / 6 + 1) + MAX_UNICODE_EQUIVALENT_STRING);
 	char *out = text;
 
 	while (at < end)

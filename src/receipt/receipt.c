@@ -37,7 +37,7 @@ struct DmReceipt
 	List *outputs; /* of DmReceiptOutput* */
 	TimestampTz started_at;
 	int64 rejected; /* rows that scans left out so far */
-	int64 serial; /* of the receipt in this backend, from 1 */
+	int64 serial;	/* of the receipt in this backend, from 1 */
 	bool has_rejects;
 };
 
@@ -115,13 +115,14 @@ dm_receipt_write(DmReceipt *receipt)
 	values[6] = TimestampTzGetDatum(receipt->started_at);
 	values[7] = ObjectIdGetDatum(GetUserId());
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("INSERT INTO datamill.receipt_log (id, kind, definition, arguments, inputs, outputs, started_at, "
-					   "finished_at, owner) VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6::jsonb, $7, "
-					   "clock_timestamp(), $8::regrole)",
-					   lengthof(types),
-					   types,
-					   values,
-					   NULL);
+	dm_catalog_execute(
+		"INSERT INTO datamill.receipt_log (id, kind, definition, arguments, inputs, outputs, started_at, "
+		"finished_at, owner) VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6::jsonb, $7, "
+		"clock_timestamp(), $8::regrole)",
+		lengthof(types),
+		types,
+		values,
+		NULL);
 	if (receipt->has_rejects)
 		own_rejects(receipt, id);
 	dm_catalog_end(&scope);
@@ -227,8 +228,8 @@ receipt_id(const DmReceipt *receipt)
 	json_member(&text, "definition", receipt->definition, false);
 	appendStringInfo(&text, ", \"arguments\": %s, \"inputs\": %s}", receipt->arguments, inputs_json(receipt, true));
 	/* through jsonb, whose output does not depend on the order or spacing of the text that made it */
-	canonical = DatumGetCString(
-		DirectFunctionCall1(jsonb_out, DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data))));
+	canonical =
+		DatumGetCString(DirectFunctionCall1(jsonb_out, DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data))));
 	sha256 = pg_cryptohash_create(PG_SHA256);
 	if (!sha256 || pg_cryptohash_init(sha256) < 0 ||
 		pg_cryptohash_update(sha256, (uint8 *) canonical, strlen(canonical)) < 0 ||

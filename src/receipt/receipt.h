@@ -12,7 +12,7 @@
 
 typedef struct DmReceiptInput
 {
-	const char *uri; /* s3://bucket/key, or a relation's qualified name */
+	const char *uri;  /* s3://bucket/key, or a relation's qualified name */
 	const char *etag; /* NULL where there is none */
 	const char *version;
 	const char *sha256; /* 64 hex digits of the bytes as stored, or NULL if not all were read */

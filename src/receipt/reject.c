@@ -35,11 +35,13 @@ dm_rejects_check_writable(void)
 static void
 write_reject(const DmReject *reject, Oid owner, int64 serial)
 {
-	static const char sql[] =
-		"INSERT INTO datamill.reject_log (object, row_no, line_no, byte_offset, column_name, sqlstate, message, record, "
-		"record_cut, owner, receipt_serial, transaction) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::regrole, $11, "
-		"CASE WHEN $11 IS NOT NULL THEN pg_current_xact_id() END)";
-	Oid types[] = {TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID};
+	static const char sql[] = "INSERT INTO datamill.reject_log (object, row_no, line_no, byte_offset, column_name, "
+							  "sqlstate, message, record, "
+							  "record_cut, owner, receipt_serial, transaction) VALUES ($1, $2, $3, $4, $5, $6, $7, "
+							  "$8, $9, $10::regrole, $11, "
+							  "CASE WHEN $11 IS NOT NULL THEN pg_current_xact_id() END)";
+	Oid types[] = {
+		TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID};
 	Datum values[lengthof(types)] = {CStringGetTextDatum(reject->object),
 									 Int64GetDatum(reject->row),
 									 Int64GetDatum(reject->line),

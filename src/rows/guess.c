@@ -159,8 +159,8 @@ take_time(Cursor *cursor)
 		if (take(cursor, '.'))
 			fraction = take_digits(cursor);
 	}
-	return hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 && second >= 0 && second <= 59 &&
-		   fraction >= 1 && fraction <= 6;
+	return hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 && second >= 0 && second <= 59 && fraction >= 1 &&
+		   fraction <= 6;
 }
 
 /* Takes an offset from UTC: Z, +HH, +HHMM or +HH:MM, or the same with a minus. */
@@ -204,8 +204,7 @@ guess_time(const char *data, int len)
 static int
 guess_bool(DmGuess *guess, const char *data, int len)
 {
-	if ((len == 4 && pg_strncasecmp(data, "true", 4) == 0) ||
-		(len == 5 && pg_strncasecmp(data, "false", 5) == 0))
+	if ((len == 4 && pg_strncasecmp(data, "true", 4) == 0) || (len == 5 && pg_strncasecmp(data, "false", 5) == 0))
 		return GUESS_BOOL;
 	if (len != 1 || (data[0] != 't' && data[0] != 'f'))
 		return 0;

@@ -60,8 +60,8 @@ dm_populate(DmPopulator *populator, const char *data, int len, bool *isnull)
 	memcpy(VARDATA(json), MEMBER_START, strlen(MEMBER_START));
 	memcpy(VARDATA(json) + strlen(MEMBER_START), data, len);
 	VARDATA(json)[strlen(MEMBER_START) + len] = '}';
-	tuple.t_data = DatumGetHeapTupleHeader(
-		FunctionCall2(&populator->function, populator->base, PointerGetDatum(json)));
+	tuple.t_data =
+		DatumGetHeapTupleHeader(FunctionCall2(&populator->function, populator->base, PointerGetDatum(json)));
 	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
 	ItemPointerSetInvalid(&tuple.t_self);
 	tuple.t_tableOid = InvalidOid;

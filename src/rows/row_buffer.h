@@ -31,7 +31,8 @@ typedef struct DmRowBuffer
 } DmRowBuffer;
 
 extern DmRowBuffer *dm_row_buffer_make(TupleDesc desc, Size max_bytes);
-extern bool dm_row_buffer_add(DmRowBuffer *buffer, const Datum *values, const bool *nulls, uint64 order, uint64 tag);
+extern bool dm_row_buffer_add(DmRowBuffer *buffer, const Datum *values, const bool *nulls, uint64 order,
+							  uint64 tag);
 extern void dm_row_buffer_sort(DmRowBuffer *buffer);
 extern void dm_row_buffer_reset(DmRowBuffer *buffer);
 

@@ -306,12 +306,8 @@ column_ops_init(DmColumnOps *ops, Form_pg_attribute attribute)
 			ops->digest = digest_int64;
 			ops->equal = ops->typbyval ? equal_byval : equal_by_operator;
 			break;
-		case FLOAT4OID:
-			ops->digest = digest_float4;
-			break;
-		case FLOAT8OID:
-			ops->digest = digest_float8;
-			break;
+		case FLOAT4OID: ops->digest = digest_float4; break;
+		case FLOAT8OID: ops->digest = digest_float8; break;
 		case UUIDOID:
 			ops->digest = digest_uuid;
 			ops->equal = equal_uuid;
@@ -332,8 +328,7 @@ column_ops_init(DmColumnOps *ops, Form_pg_attribute attribute)
 			if (collation_is_bytewise(ops->collation))
 				ops->digest = digest_bpchar;
 			break;
-		default:
-			break;
+		default: break;
 	}
 }
 
@@ -341,5 +336,6 @@ column_ops_init(DmColumnOps *ops, Form_pg_attribute attribute)
 static bool
 collation_is_bytewise(Oid collation)
 {
-	return collation == DEFAULT_COLLATION_OID || (OidIsValid(collation) && get_collation_isdeterministic(collation));
+	return collation == DEFAULT_COLLATION_OID ||
+		   (OidIsValid(collation) && get_collation_isdeterministic(collation));
 }

@@ -15,7 +15,7 @@ typedef struct DmColumnOps DmColumnOps;
 
 struct DmColumnOps
 {
-	bool (*equal)(DmColumnOps *ops, Datum a, Datum b);			/* of two values that are not NULL */
+	bool (*equal)(DmColumnOps *ops, Datum a, Datum b);			   /* of two values that are not NULL */
 	void (*digest)(DmColumnOps *ops, Datum value, StringInfo out); /* appends bytes that equal values share */
 	bool typbyval;
 	int16 typlen;

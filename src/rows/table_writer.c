@@ -99,8 +99,9 @@ dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)
 	InitResultRelInfo(writer->result, rel, 1, NULL, 0);
 	ExecOpenIndices(writer->result, false);
 	dm_eval_plan_qual_init(&writer->epq, estate);
-	writer->bulk = !(rel->trigdesc && (rel->trigdesc->trig_insert_before_row || rel->trigdesc->trig_insert_after_row ||
-									   rel->trigdesc->trig_insert_instead_row));
+	writer->bulk =
+		!(rel->trigdesc && (rel->trigdesc->trig_insert_before_row || rel->trigdesc->trig_insert_after_row ||
+							rel->trigdesc->trig_insert_instead_row));
 	writer->updates = updated_columns != NULL;
 	writer->options = new_table ? TABLE_INSERT_SKIP_FSM : 0;
 	writer->bulk_state = GetBulkInsertState();
@@ -212,12 +213,8 @@ writer_flush(DmTableWriter *writer)
 	if (writer->nqueued == 0)
 		return;
 	caller = MemoryContextSwitchTo(writer->batch_context);
-	table_multi_insert(writer->rel,
-					   writer->slots,
-					   writer->nqueued,
-					   writer->command,
-					   writer->options,
-					   writer->bulk_state);
+	table_multi_insert(
+		writer->rel, writer->slots, writer->nqueued, writer->command, writer->options, writer->bulk_state);
 	if (writer->result->ri_NumIndices > 0)
 	{
 		for (int i = 0; i < writer->nqueued; i++)
@@ -249,6 +246,7 @@ relation_check(Relation rel)
 					 triggers->trig_update_old_table || triggers->trig_delete_old_table))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("triggers of \"%s\" that use transition tables are not supported", RelationGetRelationName(rel)),
+				 errmsg("triggers of \"%s\" that use transition tables are not supported",
+						RelationGetRelationName(rel)),
 				 errhint("Use row triggers, or statement triggers without REFERENCING.")));
 }

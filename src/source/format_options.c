@@ -13,20 +13,30 @@
 #define BOTH (DM_OPTION_TABLE | DM_OPTION_FUNCTION)
 
 static const DmOption format_table[] = {
-	{"format", DM_OPTION_ENUM, BOTH, .values = "csv, jsonl, json", .later = "parquet",
+	{"format",
+	 DM_OPTION_ENUM,
+	 BOTH,
+	 .values = "csv, jsonl, json",
+	 .later = "parquet",
 	 .help = "what the objects hold"},
-	{"header", DM_OPTION_BOOL, BOTH,
-	 .help = "the first record of each object names the columns (default: true)"},
+	{"header", DM_OPTION_BOOL, BOTH, .help = "the first record of each object names the columns (default: true)"},
 	{"delimiter", DM_OPTION_CHAR, BOTH, .help = "between fields (default: comma)"},
 	{"quote", DM_OPTION_CHAR, BOTH, .help = "around fields (default: double quote)"},
 	{"escape", DM_OPTION_CHAR, BOTH, .help = "before a quote within quotes (default: the quote)"},
 	{"null", DM_OPTION_TEXT, BOTH, .help = "the unquoted text that is NULL (default: empty)"},
 	{"encoding", DM_OPTION_STRING, BOTH, .help = "of the bytes (default: the database's)"},
-	{"match", DM_OPTION_ENUM, BOTH, .values = "name, position",
-	 .help = "how fields find columns (default: name)"},
-	{"ignoreheader", DM_OPTION_INT, BOTH, .min = 0, .max = 1000000,
+	{"match", DM_OPTION_ENUM, BOTH, .values = "name, position", .help = "how fields find columns (default: name)"},
+	{"ignoreheader",
+	 DM_OPTION_INT,
+	 BOTH,
+	 .min = 0,
+	 .max = 1000000,
 	 .help = "records to skip at the start of each object; fields then go by position"},
-	{"maxerror", DM_OPTION_INT, BOTH, .min = 0, .max = PG_INT64_MAX,
+	{"maxerror",
+	 DM_OPTION_INT,
+	 BOTH,
+	 .min = 0,
+	 .max = PG_INT64_MAX,
 	 .help = "so many bad rows are an error; fewer are quarantined"},
 	{"acceptinvchars", DM_OPTION_CHAR, BOTH, .help = "takes the place of each invalid byte"},
 	{"blanksasnull", DM_OPTION_BOOL, BOTH, .help = "text of white space only is NULL"},
@@ -35,20 +45,28 @@ static const DmOption format_table[] = {
 	{"truncatecolumns", DM_OPTION_BOOL, BOTH, .help = "text is cut to the length of its column"},
 	{"fillrecord", DM_OPTION_BOOL, BOTH, .help = "fields missing at the end of a record are NULL"},
 	{"ignoreblanklines", DM_OPTION_BOOL, BOTH, .help = "empty lines are no records"},
-	{"unknown_fields", DM_OPTION_ENUM, BOTH, .values = "ignore, error",
+	{"unknown_fields",
+	 DM_OPTION_ENUM,
+	 BOTH,
+	 .values = "ignore, error",
 	 .help = "what a member of JSON does that is no column (default: ignore)"},
-	{"on_error", DM_OPTION_ENUM, BOTH, .values = "stop, ignore, quarantine",
+	{"on_error",
+	 DM_OPTION_ENUM,
+	 BOTH,
+	 .values = "stop, ignore, quarantine",
 	 .help = "what a row that cannot be read does (default: stop)"},
-	{"reject_limit", DM_OPTION_INT, BOTH, .min = 0, .max = PG_INT64_MAX,
+	{"reject_limit",
+	 DM_OPTION_INT,
+	 BOTH,
+	 .min = 0,
+	 .max = PG_INT64_MAX,
 	 .help = "more rejected rows than this are an error (default: any number)"},
 	{"allow_empty", DM_OPTION_BOOL, BOTH, .help = "no matching object is not an error (default: false)"},
 };
 
 static const DmOption source_table[] = {
-	{"server", DM_OPTION_STRING, DM_OPTION_FUNCTION,
-	 .help = "foreign server that an s3:// URL is read through"},
-	{"columns", DM_OPTION_OBJECT, DM_OPTION_FUNCTION,
-	 .help = "types of columns by name, instead of inferred ones"},
+	{"server", DM_OPTION_STRING, DM_OPTION_FUNCTION, .help = "foreign server that an s3:// URL is read through"},
+	{"columns", DM_OPTION_OBJECT, DM_OPTION_FUNCTION, .help = "types of columns by name, instead of inferred ones"},
 };
 
 const DmOptionSet dm_format_options = {format_table, lengthof(format_table), NULL};
@@ -61,8 +79,10 @@ read_encoding(const char *value)
 	int encoding = pg_char_to_encoding(value);
 
 	if (encoding < 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown encoding \"%s\"", value),
-						errhint("Name one that the server knows, such as UTF8, LATIN1 or WIN1252.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown encoding \"%s\"", value),
+				 errhint("Name one that the server knows, such as UTF8, LATIN1 or WIN1252.")));
 	return encoding;
 }
 
@@ -170,9 +190,20 @@ set_max_error(DmObjScanSpec *spec, List *options)
 static void
 check_format_options(const DmObjScanSpec *spec, List *options)
 {
-	static const char *const csv_only[] = {"header", "delimiter", "quote", "escape", "null", "match", "ignoreheader",
-										   "acceptinvchars", "blanksasnull", "emptyasnull", "trimblanks", "truncatecolumns",
-										   "fillrecord", "ignoreblanklines"};
+	static const char *const csv_only[] = {"header",
+										   "delimiter",
+										   "quote",
+										   "escape",
+										   "null",
+										   "match",
+										   "ignoreheader",
+										   "acceptinvchars",
+										   "blanksasnull",
+										   "emptyasnull",
+										   "trimblanks",
+										   "truncatecolumns",
+										   "fillrecord",
+										   "ignoreblanklines"};
 
 	for (int i = 0; spec->format != DM_FORMAT_CSV && i < lengthof(csv_only); i++)
 	{
@@ -181,7 +212,8 @@ check_format_options(const DmObjScanSpec *spec, List *options)
 						   "Members of JSON find their columns by name, or by the columns' option path.");
 	}
 	if (dm_option_get(options, "ignoreheader") && dm_option_get(options, "header"))
-		conflict_error("options \"ignoreheader\" and \"header\" exclude each other", "header 'true' matches fields by name, ignoreheader '1' by position.");
+		conflict_error("options \"ignoreheader\" and \"header\" exclude each other",
+					   "header 'true' matches fields by name, ignoreheader '1' by position.");
 	if (spec->format == DM_FORMAT_CSV && dm_option_get(options, "unknown_fields"))
 		conflict_error("option \"unknown_fields\" is for JSON only",
 					   "Fields of CSV that are no column are always an error.");
@@ -202,11 +234,14 @@ check_format(const DmObjScanSpec *spec)
 		conflict_error("the text of option \"null\" must not hold the quote",
 					   "Only fields without quotes are compared with it.");
 	if (spec->on_error == DM_ON_ERROR_STOP && spec->reject_limit >= 0)
-		conflict_error("reject_limit needs on_error 'ignore' or 'quarantine'", "Set one of them, or drop reject_limit.");
+		conflict_error("reject_limit needs on_error 'ignore' or 'quarantine'",
+					   "Set one of them, or drop reject_limit.");
 	if (spec->tweaks.replacement && csv->encoding != GetDatabaseEncoding())
-		conflict_error("option \"acceptinvchars\" needs objects in the database's encoding", "Drop one of acceptinvchars and encoding.");
+		conflict_error("option \"acceptinvchars\" needs objects in the database's encoding",
+					   "Drop one of acceptinvchars and encoding.");
 	if (IS_HIGHBIT_SET(spec->tweaks.replacement))
-		conflict_error("the character of option \"acceptinvchars\" must be ASCII", "The usual one is a question mark.");
+		conflict_error("the character of option \"acceptinvchars\" must be ASCII",
+					   "The usual one is a question mark.");
 	if (!csv->header && spec->match == DM_MATCH_NAME)
 		conflict_error("match 'name' needs a header", "Set match 'position', or header 'true'.");
 }

@@ -44,7 +44,7 @@ typedef struct Sample
 	Column *columns;	   /* NULL before the first header, or record of JSON */
 	int ncolumns;
 	int columns_size; /* of JSON: how many there is room for */
-	const char *uri; /* of the object being read, for the error context */
+	const char *uri;  /* of the object being read, for the error context */
 } Sample;
 
 /* Says which object an error came from. */
@@ -76,12 +76,13 @@ check_name(const Sample *sample, const char *name, int position)
 	const char *what = sample->spec->format == DM_FORMAT_CSV ? "header field" : "member";
 
 	if (name[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-				 errmsg("%s %d of \"%s\" is empty", what, position, sample->uri),
-				 sample->spec->format != DM_FORMAT_CSV
-					 ? errhint("Every column needs a name.")
-					 : errhint("Every column needs a name. If there is no header, set option \"header\" to false.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+			 errmsg("%s %d of \"%s\" is empty", what, position, sample->uri),
+			 sample->spec->format != DM_FORMAT_CSV
+				 ? errhint("Every column needs a name.")
+				 : errhint("Every column needs a name. If there is no header, set option \"header\" to false.")));
 	if (strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
@@ -251,7 +252,8 @@ column_type(const Sample *sample, const Column *column)
 		return BOOLOID;
 	if (kinds == 1 << DM_JSON_NUMBER)
 		return type == INT8OID ? INT8OID : NUMERICOID;
-	if (kinds == 1 << DM_JSON_STRING && (type == UUIDOID || type == DATEOID || type == TIMESTAMPOID || type == TIMESTAMPTZOID))
+	if (kinds == 1 << DM_JSON_STRING &&
+		(type == UUIDOID || type == DATEOID || type == TIMESTAMPOID || type == TIMESTAMPTZOID))
 		return type;
 	return TEXTOID;
 }

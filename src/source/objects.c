@@ -21,8 +21,7 @@ typedef struct ObjectsState
 {
 	DmSourceState base;
 	DmObjScanSpec spec;
-	int *
-		targets; /* index in wanted of each attribute of spec.desc; NULL where the two are in the same order */
+	int *targets;	 /* index in wanted of each attribute of spec.desc; NULL where the two are in the same order */
 	DmObjScan *scan; /* of the run */
 } ObjectsState;
 
@@ -98,7 +97,8 @@ inferred_type_hint(void *arg)
 	offered = dm_source_attribute(source->offered, NameStr(wanted->attname));
 	if (offered && offered->atttypid == wanted->atttypid && wanted->atttypid != TEXTOID)
 		errhint("If type %s was inferred wrongly, give it: options => '{\"columns\": {\"%s\": \"text\"}}'.",
-				format_type_be(wanted->atttypid), NameStr(wanted->attname));
+				format_type_be(wanted->atttypid),
+				NameStr(wanted->attname));
 }
 
 /* Reads the next row of the scan into slot; false at the end. Errors of inferred columns get a hint. */
@@ -135,8 +135,7 @@ objects_run(DmSource *source, DmSourceEach each, void *arg)
 	ObjectsState *state = source->state;
 	TupleTableSlot *read = MakeSingleTupleTableSlot(state->spec.desc, &TTSOpsVirtual);
 	TupleTableSlot *given = MakeSingleTupleTableSlot(source->wanted, &TTSOpsVirtual);
-	MemoryContext row =
-		AllocSetContextCreate(CurrentMemoryContext, "datamill source row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "datamill source row", ALLOCSET_DEFAULT_SIZES);
 	TupleTableSlot *slot = state->targets ? given : read;
 	int64 rows = 0;
 

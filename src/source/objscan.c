@@ -35,14 +35,14 @@ check_not_empty(const DmObjScanSpec *spec, List *objects, const DmObjScanStats *
 
 	if (objects != NIL || spec->allow_empty)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_FILE),
-			 errmsg("no object matches \"%s\"", spec->url),
-			 errdetail("%lld objects were listed whose keys begin like the URL.",
-					   (long long) stats->objects_listed),
-			 len > 0 && spec->url[len - 1] == '/'
-				 ? errhint("A folder is no object: write %s*, or %s** for all below it.", spec->url, spec->url)
-				 : errhint("Check the URL, or set the option allow_empty if there may be none.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_UNDEFINED_FILE),
+		 errmsg("no object matches \"%s\"", spec->url),
+		 errdetail("%lld objects were listed whose keys begin like the URL.", (long long) stats->objects_listed),
+		 len > 0 && spec->url[len - 1] == '/'
+			 ? errhint("A folder is no object: write %s*, or %s** for all below it.", spec->url, spec->url)
+			 : errhint("Check the URL, or set the option allow_empty if there may be none.")));
 }
 
 /* Lists the objects; opens none yet. What spec points to must outlive the scan. */
@@ -320,8 +320,7 @@ open_until_mapped(DmObjScan *scan)
 Bitmapset *
 dm_objscan_present(DmObjScan *scan)
 {
-	ErrorContextCallback callback = {
-		.previous = error_context_stack, .callback = scan_error_context, .arg = scan};
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = scan_error_context, .arg = scan};
 
 	/* Without header, JSON may have any column. */
 	if (scan->json_map)

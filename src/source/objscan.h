@@ -38,7 +38,7 @@ typedef enum DmOnError
 /* What Redshift's COPY calls data conversion, for CSV. */
 typedef struct DmCsvTweaks
 {
-	bool any; /* one of those that concern fields or records is set */
+	bool any;		   /* one of those that concern fields or records is set */
 	int ignore_header; /* records to skip at the start of each object */
 	bool ignore_blank_lines;
 	bool fill_record; /* fields missing at a record's end are NULL */
@@ -56,25 +56,26 @@ typedef struct DmObjScanSpec
 	Oid user;
 	const char *url; /* s3://bucket/glob */
 	DmFormat format;
-	DmCsvOptions csv; /* of it JSON takes the encoding alone */
+	DmCsvOptions csv;	   /* of it JSON takes the encoding alone */
 	bool unknown_is_error; /* JSON: a member that is no column is one */
 	DmCsvTweaks tweaks;
 	DmMatch match;
-	DmOnError on_error;	  /* other than stop: all columns are converted, so that every query sees the same rows */
-	int64 reject_limit;	  /* more rejected rows are an error; -1: any number */
+	DmOnError on_error; /* other than stop: all columns are converted, so that every query sees the same rows */
+	int64 reject_limit; /* more rejected rows are an error; -1: any number */
 	bool allow_empty;	/* no matching object is not an error */
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
-	char **paths;		  /* JSON: path of each attribute, or NULL for the member of its name */
+	char **paths;		/* JSON: path of each attribute, or NULL for the member of its name */
 	Bitmapset *needed; /* attnums (from 1) to convert; the others are left NULL. NULL with all_needed false: none */
 	bool all_needed;
 	Bitmapset *force_null;	   /* attnums whose null text is NULL in quotes, too */
 	Bitmapset *force_not_null; /* attnums whose null text is a value like any other */
 	/* What loads ask for. */
-	bool listed;		/* read `objects`, a list of DmObject* got from dm_objscan_list(), instead of listing */
+	bool listed; /* read `objects`, a list of DmObject* got from dm_objscan_list(), instead of listing */
 	List *objects;
 	bool allow_missing; /* the first header says which columns have a field; all other headers must name the same */
-	void (*object_done)(const DmObject *object, int64 rows, void *arg); /* called at the end of each object, or NULL */
+	void (*object_done)(const DmObject *object, int64 rows,
+						void *arg); /* called at the end of each object, or NULL */
 	void *object_arg;
 } DmObjScanSpec;
 
@@ -85,8 +86,8 @@ typedef struct DmObjScanStats
 	int64 objects_read;	 /* opened so far */
 	int64 bytes_matched; /* their sizes */
 	int64 bytes_read;	 /* bytes as stored that were consumed */
-	int64 rows;	  /* data records read, those rejected included */
-	int64 rejected; /* of them, counted once however often the scan starts over */
+	int64 rows;			 /* data records read, those rejected included */
+	int64 rejected;		 /* of them, counted once however often the scan starts over */
 } DmObjScanStats;
 
 typedef struct DmObjScan DmObjScan;

@@ -26,8 +26,8 @@ typedef struct DmObjTarget
 {
 	int attribute;		 /* index in the row, from 0 */
 	int field;			 /* index in the record, from 0 */
-	bool is_text;  /* of a character type */
-	int max_chars; /* of it, 0: any number */
+	bool is_text;		 /* of a character type */
+	int max_chars;		 /* of it, 0: any number */
 	bool force_null;	 /* the null text is NULL in quotes, too */
 	bool force_not_null; /* the null text is a value like any other */
 	DmConverter *converter;
@@ -77,13 +77,13 @@ typedef struct DmObjBatch
 	int nrecords;
 	HeapTuple *tuples; /* DM_BATCH_ROWS of them: the rows */
 	int ntuples;
-	int64 *rows; /* data row of each tuple */
-	int next;			/* of tuples, to be handed out */
-	int wanted;			/* records that the next batch shall have: it grows, since LIMIT may stop soon */
-	bool object_ended;	/* the current object has no more records */
-	List *rejects;		/* of DmReject*, with on_error quarantine */
+	int64 *rows;		   /* data row of each tuple */
+	int next;			   /* of tuples, to be handed out */
+	int wanted;			   /* records that the next batch shall have: it grows, since LIMIT may stop soon */
+	bool object_ended;	   /* the current object has no more records */
+	List *rejects;		   /* of DmReject*, with on_error quarantine */
 	int64 object_rejected; /* rows of the current object */
-	int seen_position;	/* place (object, row) of the last rejected row of any pass: what lies before is counted already */
+	int seen_position; /* place (object, row) of the last rejected row of any pass: what lies before is counted already */
 	int64 seen_row;
 } DmObjBatch;
 

@@ -131,9 +131,10 @@ bad_json(const DmObjScan *scan, const char *error, int64 offset)
 			(errcode(scan->record.broken ? ERRCODE_BAD_COPY_FILE_FORMAT : ERRCODE_INVALID_TEXT_REPRESENTATION),
 			 errmsg("invalid JSON: %s", error),
 			 errdetail("At byte %lld of \"%s\".", (long long) (scan->record.offset + offset), scan->uri),
-			 scan->spec.format == DM_FORMAT_JSONL
-				 ? errhint("Every line must hold one object; for an array, or objects over several lines, use format 'json'.")
-				 : errhint("An object must hold one array of objects, or one object; for an object a line, use format 'jsonl'.")));
+			 scan->spec.format == DM_FORMAT_JSONL ? errhint("Every line must hold one object; for an array, or "
+															"objects over several lines, use format 'json'.")
+												  : errhint("An object must hold one array of objects, or one "
+															"object; for an object a line, use format 'jsonl'.")));
 }
 
 /* Whether data[0..len) is ASCII. */
@@ -228,8 +229,8 @@ plain_integer(DmJsonSpan *value)
 	text = pnstrdup(value->data, value->len);
 	number = DatumGetNumeric(
 		DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	text = DatumGetCString(DirectFunctionCall1(
-		numeric_out, DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(number))));
+	text = DatumGetCString(
+		DirectFunctionCall1(numeric_out, DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(number))));
 	if (strchr(text, '.'))
 		return;
 	value->data = text;
@@ -288,8 +289,7 @@ dm_objjson_convert(DmObjScan *scan, Datum *values, bool *isnull)
 			scan->changed_field.len = value.len;
 			scan->field = &scan->changed_field;
 			isnull[target->head.attribute] = false;
-			values[target->head.attribute] =
-				convert_value(scan, target, value, &isnull[target->head.attribute]);
+			values[target->head.attribute] = convert_value(scan, target, value, &isnull[target->head.attribute]);
 		}
 		else if (!converter->input.fn_strict) /* a domain, which may not take NULL */
 		{

@@ -81,12 +81,15 @@ named_server(Oid wrapper, const char *name)
 	ForeignServer *server = GetForeignServerByName(name, true);
 
 	if (!server)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("server \"%s\" does not exist", name),
-						errhint("%s", candidates_hint(wrapper))));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", name),
+				 errhint("%s", candidates_hint(wrapper))));
 	if (server->fdwid != wrapper)
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						errmsg("server \"%s\" is not of foreign-data wrapper %s", name, DM_WRAPPER),
-						errhint("%s", candidates_hint(wrapper))));
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not of foreign-data wrapper %s", name, DM_WRAPPER),
+				 errhint("%s", candidates_hint(wrapper))));
 	dm_source_check_usage(server->serverid, GetUserId());
 	return server->serverid;
 }
@@ -110,11 +113,13 @@ dm_source_server(const char *name_or_null)
 	(void) usable_servers(wrapper, &count, &server);
 	if (count == 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no server to read s3:// URLs through"),
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no server to read s3:// URLs through"),
 				 errhint("%s", candidates_hint(wrapper))));
 	if (count > 1)
 		ereport(ERROR,
-				(errcode(ERRCODE_AMBIGUOUS_PARAMETER), errmsg("more than one server can read s3:// URLs"),
+				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+				 errmsg("more than one server can read s3:// URLs"),
 				 errdetail("%s", candidates_hint(wrapper)),
 				 errhint("Name one with option \"server\" or with SET datamill.default_server.")));
 	return server;

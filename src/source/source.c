@@ -76,9 +76,10 @@ check_unique_names(TupleDesc offered)
 		Form_pg_attribute attribute = TupleDescAttr(offered, i);
 
 		if (dm_source_attribute(offered, NameStr(attribute->attname)) != attribute)
-			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
-							errmsg("source has two columns named \"%s\"", NameStr(attribute->attname)),
-							errhint("Columns are matched by name: give each a name of its own.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("source has two columns named \"%s\"", NameStr(attribute->attname)),
+					 errhint("Columns are matched by name: give each a name of its own.")));
 	}
 }
 
@@ -90,8 +91,7 @@ check_unique_names(TupleDesc offered)
 DmSource *
 dm_source_open(const char *text, Jsonb *options)
 {
-	MemoryContext context =
-		AllocSetContextCreate(CurrentMemoryContext, "datamill source", ALLOCSET_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "datamill source", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	DmSource *source = palloc0(sizeof(DmSource));
 
@@ -181,23 +181,21 @@ check_same_names(const DmSource *source)
 	char *names = names_missing(source->wanted, source->offered, &count);
 
 	if (count > 0)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg_plural("source lacks column %s", "source lacks columns %s", count, names),
-			 errdetail("The source is %s.", source_name(source)),
-			 errhint(
-				 "Columns are matched by name. A query as source can rename, add and leave out columns.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg_plural("source lacks column %s", "source lacks columns %s", count, names),
+				 errdetail("The source is %s.", source_name(source)),
+				 errhint("Columns are matched by name. A query as source can rename, add and leave out columns.")));
 	names = names_missing(source->offered, source->wanted, &count);
 	if (count > 0)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg_plural("source has column %s that is not wanted",
-						   "source has columns %s that are not wanted", count, names),
-			 errdetail("The source is %s.", source_name(source)),
-			 errhint(
-				 "Columns are matched by name. A query as source can rename, add and leave out columns.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg_plural("source has column %s that is not wanted",
+							   "source has columns %s that are not wanted",
+							   count,
+							   names),
+				 errdetail("The source is %s.", source_name(source)),
+				 errhint("Columns are matched by name. A query as source can rename, add and leave out columns.")));
 }
 
 /*

@@ -26,12 +26,13 @@ typedef enum DmSourceKind
 typedef struct DmSource
 {
 	DmSourceKind kind;
-	const char *text;	/* as given */
-	TupleDesc offered;	/* names and types; of objects: the header's names and the types inferred from a sample; without
+	const char *text; /* as given */
+	TupleDesc
+		offered; /* names and types; of objects: the header's names and the types inferred from a sample; without
 						 * attributes where allow_empty let there be no object: then any columns can be wanted */
-	TupleDesc wanted;	/* set by dm_source_bind */
-	int64 rejected;		/* see dm_source_rejected */
-	void *state;		/* of its kind */
+	TupleDesc wanted; /* set by dm_source_bind */
+	int64 rejected;	  /* see dm_source_rejected */
+	void *state;	  /* of its kind */
 } DmSource;
 
 /* Called for each row, in a memory context that is reset after it. The slot and its values live until it returns. */

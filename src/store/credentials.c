@@ -52,5 +52,6 @@ dm_credentials_env_read(DmStoreSettings *settings)
 			 errmsg("no credentials for server \"%s\" in the environment", settings->server_name),
 			 errdetail("%s is not set in the environment of the database server's process.",
 					   settings->access_key_id ? "AWS_SECRET_ACCESS_KEY" : "AWS_ACCESS_KEY_ID"),
-			 errhint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where the database server is started, and restart it.")));
+			 errhint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where the database server is started, and "
+					 "restart it.")));
 }

@@ -387,7 +387,8 @@ dm_s3_call_raise(const DmS3Call *call, const char *what)
 		kind.hint =
 			"The temporary credentials may have expired. Put new ones into the user mapping (ALTER USER MAPPING).";
 	if (call->store->store.settings->env && is_about_keys(error.code))
-		kind.hint = "The keys are those of the database server's environment (credentials 'env'). Check them and what they may "
+		kind.hint = "The keys are those of the database server's environment (credentials 'env'). Check them and "
+					"what they may "
 					"do; a change needs a restart.";
 	initStringInfo(&detail);
 	if (error.message[0])

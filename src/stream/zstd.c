@@ -20,8 +20,8 @@
 typedef struct ZstdStream
 {
 	DmStream head;
-	bool inside;	  /* a frame is begun and not complete */
-	bool pending;	  /* the last call filled its output, so there may be more without more input */
+	bool inside;  /* a frame is begun and not complete */
+	bool pending; /* the last call filled its output, so there may be more without more input */
 	bool below_ended;
 	DmHandle *handle; /* of the ZSTD_DCtx */
 	ZSTD_inBuffer in; /* over input */
