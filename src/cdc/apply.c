@@ -18,11 +18,11 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/typcache.h"
 #include "utils/uuid.h"
 
 #include "base/compat.h"
 #include "cdc/apply.h"
+#include "rows/row_sort.h"
 #include "rows/table_writer.h"
 
 struct DmApply
@@ -276,27 +276,10 @@ inserts_begin(DmApply *apply)
 {
 	const DmShape *shape = apply->spec.shape;
 	AttrNumber *attributes = palloc(sizeof(AttrNumber) * shape->nkeys);
-	Oid *operators = palloc(sizeof(Oid) * shape->nkeys);
-	Oid *collations = palloc(sizeof(Oid) * shape->nkeys);
-	bool *nulls_first = palloc0(sizeof(bool) * shape->nkeys);
 
 	for (int i = 0; i < shape->nkeys; i++)
-	{
-		Form_pg_attribute key = TupleDescAttr(shape->wanted, shape->keys[i]);
-
 		attributes[i] = shape->current_attribute[shape->keys[i]];
-		operators[i] = lookup_type_cache(key->atttypid, TYPECACHE_LT_OPR)->lt_opr;
-		collations[i] = key->attcollation;
-	}
-	return tuplesort_begin_heap(RelationGetDescr(apply->spec.current),
-								shape->nkeys,
-								attributes,
-								operators,
-								collations,
-								nulls_first,
-								work_mem,
-								NULL,
-								TUPLESORT_NONE);
+	return dm_row_sort_begin(RelationGetDescr(apply->spec.current), attributes, shape->nkeys);
 }
 
 /* Writes the new rows in the order of their keys. Raises 21000 if two of them have the same key. */

@@ -28,6 +28,7 @@
 #include "cdc/feed.h"
 #include "cdc/feed_fold.h"
 #include "cdc/probe.h"
+#include "rows/row_sort.h"
 #include "rows/table_writer.h"
 
 struct DmFeed
@@ -199,23 +200,12 @@ static Tuplesortstate *
 sort_begin(DmFeed *feed)
 {
 	const DmShape *shape = feed->spec.shape;
-	int count = shape->nkeys + 1;
-	AttrNumber *attributes = palloc(sizeof(AttrNumber) * count);
-	Oid *operators = palloc(sizeof(Oid) * count);
-	Oid *collations = palloc(sizeof(Oid) * count);
-	bool *nulls_first = palloc0(sizeof(bool) * count);
+	AttrNumber *attributes = palloc(sizeof(AttrNumber) * (shape->nkeys + 1));
 
-	for (int i = 0; i < count; i++)
-	{
-		int column = i < shape->nkeys ? shape->keys[i] : feed->sequence;
-		Form_pg_attribute attribute = TupleDescAttr(feed->wanted, column);
-
-		attributes[i] = column + 1;
-		operators[i] = lookup_type_cache(attribute->atttypid, TYPECACHE_LT_OPR)->lt_opr;
-		collations[i] = attribute->attcollation;
-	}
-	return tuplesort_begin_heap(
-		feed->wanted, count, attributes, operators, collations, nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	for (int i = 0; i < shape->nkeys; i++)
+		attributes[i] = shape->keys[i] + 1;
+	attributes[shape->nkeys] = feed->sequence + 1;
+	return dm_row_sort_begin(feed->wanted, attributes, shape->nkeys + 1);
 }
 
 /* Returns the event in a source row, copied to the current memory context. */

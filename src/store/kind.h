@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "store/store.h"
 
 /* The options of a server and of a user's mapping. Strings are NULL where not given. */
@@ -76,5 +77,7 @@ extern void dm_credentials_env_read(DmStoreSettings *settings);
 extern DmStore *dm_local_open(const DmStoreSettings *settings);
 /* s3.c: endpoint http(s)://host */
 extern DmStore *dm_s3_open(const DmStoreSettings *settings);
+
+extern void dm_object_raise_changed(const DmObject *object, const char *what) pg_attribute_noreturn();
 
 #endif

@@ -60,7 +60,6 @@ typedef struct LocalUpload
 
 static Size local_stream_read(DmStream *stream, char *buf, Size len);
 static void local_stream_close(DmStream *stream);
-static void report_changed(const DmObject *object, const char *what) pg_attribute_noreturn();
 static void report_upload(const char *bucket, const char *key) pg_attribute_noreturn();
 
 static const DmStreamOps local_stream_ops = {local_stream_read, local_stream_close};
@@ -77,16 +76,6 @@ dm_local_fetch_open(DmStore *store, List *objects)
 	return &fetch->fetch;
 }
 
-/* Raises DM001: the object is not the one that was listed. */
-static void
-report_changed(const DmObject *object, const char *what)
-{
-	ereport(ERROR,
-			(errcode(DM_ERRCODE_OBJECT_CHANGED),
-			 errmsg("object \"%s\" was %s while it was being read", dm_object_uri(object), what),
-			 errhint("Run the statement again.")));
-}
-
 /* Raises unless the open file is the version that was listed. */
 static void
 check_unchanged(int fd, const DmObject *object)
@@ -97,7 +86,7 @@ check_unchanged(int fd, const DmObject *object)
 		ereport(ERROR,
 				(errcode_for_file_access(), errmsg("could not stat object \"%s\": %m", dm_object_uri(object))));
 	if (!S_ISREG(st.st_mode) || strcmp(dm_local_etag(&st), object->etag) != 0)
-		report_changed(object, "replaced");
+		dm_object_raise_changed(object, "replaced");
 }
 
 /* Opens the file of an object, read-only, and checks that it is the listed one. */
@@ -117,7 +106,7 @@ open_object(DmStore *store, const DmObject *object)
 		errno = save_errno;
 	}
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-		report_changed(object, "removed");
+		dm_object_raise_changed(object, "removed");
 	if (fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(), errmsg("could not open object \"%s\": %m", dm_object_uri(object))));
@@ -183,7 +172,7 @@ local_stream_read(DmStream *stream, char *buf, Size len)
 	{
 		check_unchanged(local->fd, local->object);
 		if (stream->bytes_out != (uint64) local->object->size)
-			report_changed(local->object, "replaced");
+			dm_object_raise_changed(local->object, "replaced");
 	}
 	local->store->stats.bytes_in += got;
 	return got;

@@ -77,7 +77,6 @@ static void start_parts(S3Fetch *fetch);
 static void drop_head(S3Fetch *fetch);
 static void check_head(S3Fetch *fetch, S3Part *part);
 static void wait_parts(S3Fetch *fetch, bool block);
-static void report_changed(const DmObject *object, const char *what) pg_attribute_noreturn();
 
 static const DmStreamOps s3_stream_ops = {s3_stream_read, s3_stream_close};
 
@@ -336,16 +335,6 @@ judge_part(DmHttpRequest *request)
 	return DM_HTTP_ACCEPT;
 }
 
-/* Raises DM001 for an object that is not the one that was listed. */
-static void
-report_changed(const DmObject *object, const char *what)
-{
-	ereport(ERROR,
-			(errcode(DM_ERRCODE_OBJECT_CHANGED),
-			 errmsg("object \"%s\" was %s while it was being read", dm_object_uri(object), what),
-			 errhint("Run the statement again.")));
-}
-
 /* Raises if the head part has ended badly. */
 static void
 check_head(S3Fetch *fetch, S3Part *part)
@@ -356,9 +345,9 @@ check_head(S3Fetch *fetch, S3Part *part)
 	if (!part->ended)
 		return;
 	if (part->changed || (http->state == DM_HTTP_DONE && (http->status == 412 || http->status == 416)))
-		report_changed(part->object, "replaced");
+		dm_object_raise_changed(part->object, "replaced");
 	if (http->state == DM_HTTP_DONE && http->status == 404)
-		report_changed(part->object, "removed");
+		dm_object_raise_changed(part->object, "removed");
 	uri = dm_object_uri(part->object);
 	if (http->refused)
 		ereport(ERROR,

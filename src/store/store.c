@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "base/errors.h"
 #include "store/kind.h"
 
 static void check_bucket(const DmStore *store, const char *bucket);
@@ -150,4 +151,14 @@ check_bucket(const DmStore *store, const char *bucket)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("server \"%s\" does not allow bucket \"%s\"", store->settings->server_name, bucket),
 				 errdetail("Its option \"buckets\" is \"%s\".", store->settings->buckets)));
+}
+
+/* Raises DM001: the object is not the one that was listed. what says what happened to it: "replaced" or "removed". */
+void
+dm_object_raise_changed(const DmObject *object, const char *what)
+{
+	ereport(ERROR,
+			(errcode(DM_ERRCODE_OBJECT_CHANGED),
+			 errmsg("object \"%s\" was %s while it was being read", dm_object_uri(object), what),
+			 errhint("Run the statement again.")));
 }
