@@ -44,7 +44,7 @@ static void new_row_fill(DmApply *apply, TupleTableSlot *slot, const Datum *valu
 static Tuplesortstate *inserts_begin(DmApply *apply);
 static void inserts_write(DmApply *apply);
 static bool same_key(DmApply *apply, TupleTableSlot *a, TupleTableSlot *b);
-static void sample_take(DmApply *apply, DmFate fate, const Datum *values);
+static void sample_take(DmApply *apply, DmFate fate, const Datum *values, const bool *nulls);
 static void sample_take_old(DmApply *apply, DmFate fate, TupleTableSlot *old);
 
 /* Opens the writers, in the current memory context. The active snapshot must stay until dm_apply_finish(). */
@@ -83,7 +83,7 @@ dm_apply_insert(DmApply *apply, const Datum *values, const bool *nulls)
 		dm_writer_insert(apply->current_writer, row);
 		return;
 	}
-	sample_take(apply, DM_FATE_INSERT, values);
+	sample_take(apply, DM_FATE_INSERT, values, nulls);
 	ExecClearTuple(apply->new_slot);
 	new_row_fill(apply, apply->new_slot, values, nulls, 'I');
 	tuplesort_puttupleslot(apply->inserts, apply->new_slot);
@@ -97,7 +97,7 @@ dm_apply_update(DmApply *apply, TupleTableSlot *old, const Datum *values, const 
 	TupleTableSlot *new = apply->new_slot;
 
 	apply->spec.counts->updated++;
-	sample_take(apply, DM_FATE_UPDATE, values);
+	sample_take(apply, DM_FATE_UPDATE, values, nulls);
 	if (apply->spec.dry_run)
 		return;
 	history_write(apply, old, 'U');
@@ -156,7 +156,7 @@ void
 dm_apply_unchanged(DmApply *apply, const Datum *values, const bool *nulls)
 {
 	apply->spec.counts->unchanged++;
-	sample_take(apply, DM_FATE_UNCHANGED, values);
+	sample_take(apply, DM_FATE_UNCHANGED, values, nulls);
 }
 
 /* A key that is gone: its version ends. */
@@ -370,14 +370,14 @@ dm_raise_duplicate_key(const DmShape *shape, const Datum *values)
 
 /* Keeps a key as an example of an operation, while there is room for one more. values are of the wanted columns. */
 static void
-sample_take(DmApply *apply, DmFate fate, const Datum *values)
+sample_take(DmApply *apply, DmFate fate, const Datum *values, const bool *nulls)
 {
 	MemoryContext caller;
 
 	if (!apply->spec.dry_run || list_length(apply->samples[fate]) >= DM_PLAN_SAMPLES)
 		return;
 	caller = MemoryContextSwitchTo(apply->context);
-	apply->samples[fate] = lappend(apply->samples[fate], dm_shape_key_json(apply->spec.shape, values));
+	apply->samples[fate] = lappend(apply->samples[fate], dm_shape_key_json(apply->spec.shape, values, nulls));
 	MemoryContextSwitchTo(caller);
 }
 
@@ -387,13 +387,19 @@ sample_take_old(DmApply *apply, DmFate fate, TupleTableSlot *old)
 {
 	const DmShape *shape = apply->spec.shape;
 	Datum *values;
+	bool *nulls;
 
 	if (!apply->spec.dry_run || list_length(apply->samples[fate]) >= DM_PLAN_SAMPLES)
 		return;
 	slot_getallattrs(old);
 	values = palloc0(sizeof(Datum) * shape->wanted->natts);
+	nulls = palloc0(sizeof(bool) * shape->wanted->natts);
 	for (int i = 0; i < shape->wanted->natts; i++)
+	{
 		values[i] = old->tts_values[shape->current_attribute[i] - 1];
-	sample_take(apply, fate, values);
+		nulls[i] = old->tts_isnull[shape->current_attribute[i] - 1];
+	}
+	sample_take(apply, fate, values, nulls);
 	pfree(values);
+	pfree(nulls);
 }

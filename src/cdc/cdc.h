@@ -144,7 +144,8 @@ extern void dm_dataset_add_key(const DmDataset *dataset);
 
 /* shape.c */
 extern DmShape *dm_shape_make(const DmDataset *dataset, Relation current, Relation history);
-extern char *dm_shape_key_json(const DmShape *shape, const Datum *values);
+extern AttrNumber dm_shape_attribute(const DmDataset *dataset, Relation rel, const char *name, Oid type);
+extern char *dm_shape_key_json(const DmShape *shape, const Datum *values, const bool *nulls);
 
 /* options.c */
 extern DmMergeOptions *dm_merge_options_parse(Jsonb *options, Jsonb **source_options);

@@ -254,6 +254,10 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the history table of dataset %s does not exist any more", dataset->name)));
+	if (OidIsValid(dataset->feed) && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->feed)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of points of dataset %s does not exist any more", dataset->name)));
 	if (read_only)
 	{
 		table_check_rights(dataset->current, ACL_SELECT);

@@ -47,6 +47,7 @@ struct DmFeed
 	DmTableWriter *writers[3];
 	AttrNumber points_start; /* in points */
 	AttrNumber points_operation;
+	AttrNumber points_keys[INDEX_MAX_KEYS]; /* of the shape's keys */
 	pg_uuid_t key_hash;
 	pg_uuid_t row_hash;
 	MemoryContext key_context; /* reset for each key */
@@ -60,6 +61,7 @@ enum
 	IN_POINTS
 };
 
+static void points_map(DmFeed *feed);
 static Tuplesortstate *sort_begin(DmFeed *feed);
 static DmFeedEvent *event_read(DmFeed *feed, TupleTableSlot *slot);
 static void values_copy(DmFeed *feed, const Datum *values, const bool *nulls, Datum **values_out, bool **nulls_out);
@@ -108,8 +110,7 @@ dm_feed_begin(const DmFeedSpec *spec, TupleDesc wanted)
 	getTypeOutputInfo(spec->dataset->effective_type, &feed->order.output, &varlena);
 	feed->sequence_byval = type->typbyval;
 	feed->sequence_len = type->typlen;
-	feed->points_start = get_attnum(RelationGetRelid(spec->points), DM_COL_START);
-	feed->points_operation = get_attnum(RelationGetRelid(spec->points), DM_COL_OPERATION);
+	points_map(feed);
 	feed->key_context = AllocSetContextCreate(CurrentMemoryContext, "datamill feed key", ALLOCSET_DEFAULT_SIZES);
 	feed->new_current = MakeSingleTupleTableSlot(RelationGetDescr(spec->current), &TTSOpsVirtual);
 	feed->sort = sort_begin(feed);
@@ -131,6 +132,24 @@ dm_feed_begin(const DmFeedSpec *spec, TupleDesc wanted)
 					 errhint("Add it: ALTER TABLE ... ADD PRIMARY KEY.")));
 	}
 	return feed;
+}
+
+/* Finds the columns of the points; raises if one is gone or of another type. */
+static void
+points_map(DmFeed *feed)
+{
+	const DmDataset *dataset = feed->spec.dataset;
+	const DmShape *shape = feed->spec.shape;
+	Relation points = feed->spec.points;
+
+	feed->points_start = dm_shape_attribute(dataset, points, DM_COL_START, dataset->effective_type);
+	feed->points_operation = dm_shape_attribute(dataset, points, DM_COL_OPERATION, CHAROID);
+	for (int i = 0; i < shape->nkeys && i < INDEX_MAX_KEYS; i++)
+	{
+		Form_pg_attribute key = TupleDescAttr(shape->wanted, shape->keys[i]);
+
+		feed->points_keys[i] = dm_shape_attribute(dataset, points, NameStr(key->attname), key->atttypid);
+	}
 }
 
 /* Takes one event. A DmSourceEach; arg is the feed. Raises 23502 without a key or a sequence. */
@@ -470,8 +489,7 @@ points_write(DmFeed *feed, const Datum *key, DmFeedState *stored, DmFeedState *f
 		memset(row->tts_isnull, true, sizeof(bool) * desc->natts);
 		for (int i = 0; i < shape->nkeys; i++)
 		{
-			const char *name = NameStr(TupleDescAttr(shape->wanted, shape->keys[i])->attname);
-			AttrNumber attribute = get_attnum(RelationGetRelid(feed->spec.points), name);
+			AttrNumber attribute = feed->points_keys[i];
 
 			row->tts_values[attribute - 1] = key[shape->keys[i]];
 			row->tts_isnull[attribute - 1] = false;

@@ -250,7 +250,7 @@ raise_conflict(Fold *fold, const DmFeedEvent *event)
 			(errcode(ERRCODE_CARDINALITY_VIOLATION),
 			 errmsg("two different values of a key at one sequence"),
 			 errdetail("Key %s, sequence %s.",
-					   dm_shape_key_json(fold->shape, event->values),
+					   dm_shape_key_json(fold->shape, event->values, event->nulls),
 					   OidOutputFunctionCall(fold->order->output, event->sequence)),
 			 errhint("The sequence column must tell the order of a key's events.")));
 }

@@ -290,10 +290,11 @@ edits_find(const DmDataset *dataset, ReturnSetInfo *result)
 			nulls[i] = slot->tts_isnull[shape->current_attribute[i] - 1];
 		}
 		dm_row_hash(shape->ops, values, nulls, shape->hashed, shape->nhashed, hash);
-		if (memcmp(hash, DatumGetUUIDP(slot->tts_values[shape->row_hash - 1])->data, DM_HASH_BYTES) != 0)
+		if (slot->tts_isnull[shape->row_hash - 1] ||
+			memcmp(hash, DatumGetUUIDP(slot->tts_values[shape->row_hash - 1])->data, DM_HASH_BYTES) != 0)
 		{
 			Datum row[] = {CStringGetTextDatum("edited by hand"),
-						   DirectFunctionCall1(jsonb_in, CStringGetDatum(dm_shape_key_json(shape, values))),
+						   DirectFunctionCall1(jsonb_in, CStringGetDatum(dm_shape_key_json(shape, values, nulls))),
 						   CStringGetTextDatum(
 							   "its values do not have the stored row_hash; the next merge compares the values")};
 			bool row_nulls[] = {false, false, false};

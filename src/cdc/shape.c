@@ -14,7 +14,6 @@
 #include "cdc/cdc.h"
 
 static bool is_added(const char *name);
-static AttrNumber added_attribute(const DmDataset *dataset, Relation rel, const char *name, Oid type);
 static void wanted_make(DmShape *shape, Relation current);
 static void roles_assign(DmShape *shape, const DmDataset *dataset);
 static void history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation history);
@@ -28,14 +27,14 @@ dm_shape_make(const DmDataset *dataset, Relation current, Relation history)
 {
 	DmShape *shape = palloc0(sizeof(DmShape));
 
-	shape->operation = added_attribute(dataset, current, DM_COL_OPERATION, CHAROID);
-	shape->start = added_attribute(dataset, current, DM_COL_START, dataset->effective_type);
-	shape->key_hash = added_attribute(dataset, current, DM_COL_KEY_HASH, UUIDOID);
-	shape->row_hash = added_attribute(dataset, current, DM_COL_ROW_HASH, UUIDOID);
-	shape->merge = added_attribute(dataset, current, DM_COL_MERGE, INT8OID);
-	shape->history_end = added_attribute(dataset, history, DM_COL_END, dataset->effective_type);
-	shape->history_ended_by = added_attribute(dataset, history, DM_COL_ENDED_BY, CHAROID);
-	shape->history_ended_merge = added_attribute(dataset, history, DM_COL_ENDED_MERGE, INT8OID);
+	shape->operation = dm_shape_attribute(dataset, current, DM_COL_OPERATION, CHAROID);
+	shape->start = dm_shape_attribute(dataset, current, DM_COL_START, dataset->effective_type);
+	shape->key_hash = dm_shape_attribute(dataset, current, DM_COL_KEY_HASH, UUIDOID);
+	shape->row_hash = dm_shape_attribute(dataset, current, DM_COL_ROW_HASH, UUIDOID);
+	shape->merge = dm_shape_attribute(dataset, current, DM_COL_MERGE, INT8OID);
+	shape->history_end = dm_shape_attribute(dataset, history, DM_COL_END, dataset->effective_type);
+	shape->history_ended_by = dm_shape_attribute(dataset, history, DM_COL_ENDED_BY, CHAROID);
+	shape->history_ended_merge = dm_shape_attribute(dataset, history, DM_COL_ENDED_MERGE, INT8OID);
 	wanted_make(shape, current);
 	roles_assign(shape, dataset);
 	history_map(shape, dataset, current, history);
@@ -135,9 +134,9 @@ history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation
 	}
 }
 
-/* Returns the attribute number of a column that the dataset added; raises if it is gone or of another type. */
-static AttrNumber
-added_attribute(const DmDataset *dataset, Relation rel, const char *name, Oid type)
+/* Returns the attribute number of a column that the dataset needs in rel; raises if it is gone or of another type. */
+AttrNumber
+dm_shape_attribute(const DmDataset *dataset, Relation rel, const char *name, Oid type)
 {
 	AttrNumber number = get_attnum(RelationGetRelid(rel), name);
 
@@ -177,9 +176,9 @@ is_json_number(Oid type, const char *text)
 	return is_number && strspn(text, "0123456789+-.e") == strlen(text);
 }
 
-/* Returns the key in values (of the wanted columns, not NULL) as the text of a JSON object, palloc'd. */
+/* Returns the key in values (of the wanted columns) as the text of a JSON object, palloc'd. nulls: NULL if none can be. */
 char *
-dm_shape_key_json(const DmShape *shape, const Datum *values)
+dm_shape_key_json(const DmShape *shape, const Datum *values, const bool *nulls)
 {
 	StringInfoData json;
 
@@ -191,11 +190,16 @@ dm_shape_key_json(const DmShape *shape, const Datum *values)
 		bool varlena;
 		char *text;
 
-		getTypeOutputInfo(key->atttypid, &output, &varlena);
-		text = OidOutputFunctionCall(output, values[shape->keys[i]]);
 		appendStringInfoString(&json, i == 0 ? "{" : ", ");
 		escape_json(&json, NameStr(key->attname));
 		appendStringInfoString(&json, ": ");
+		if (nulls && nulls[shape->keys[i]])
+		{
+			appendStringInfoString(&json, "null");
+			continue;
+		}
+		getTypeOutputInfo(key->atttypid, &output, &varlena);
+		text = OidOutputFunctionCall(output, values[shape->keys[i]]);
 		if (is_json_number(getBaseType(key->atttypid), text))
 			appendStringInfoString(&json, text);
 		else

@@ -157,7 +157,8 @@ dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot)
 	if (writer->rel->rd_rel->relispartition)
 		ExecPartitionCheck(writer->result, slot, writer->estate, true);
 	ExecMaterializeSlot(slot);
-	writer->queued_bytes += ((HeapTupleTableSlot *) slot)->tuple->t_len;
+	if (TTS_IS_BUFFERTUPLE(slot)) /* other access methods have slots of their own; there rows are counted only */
+		writer->queued_bytes += ((HeapTupleTableSlot *) slot)->tuple->t_len;
 	writer->nqueued++;
 	if (writer->nqueued == BATCH_ROWS || writer->queued_bytes >= BATCH_BYTES)
 		writer_flush(writer);
