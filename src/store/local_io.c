@@ -202,7 +202,10 @@ release_temp(void *resource)
 	close(temp->folder);
 }
 
-/* Raises 42501 unless the server's owner may write files on this machine. */
+/*
+ * Raises 42501 unless both the server's owner and the current user may write files on this machine: USAGE on a server
+ * lends its folder for reading only.
+ */
 static void
 check_may_write(const DmStoreSettings *settings)
 {
@@ -212,6 +215,11 @@ check_may_write(const DmStoreSettings *settings)
 				 errmsg("permission denied to write to the directory of server \"%s\"", settings->server_name),
 				 errdetail("Its owner \"%s\" is not a member of pg_write_server_files.",
 						   GetUserNameFromId(settings->owner, false))));
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to write to the directory of server \"%s\"", settings->server_name),
+				 errdetail("USAGE on the server is for reading; to write, be a member of pg_write_server_files.")));
 }
 
 /* Raises for a folder or file that could not be made, with errno. */

@@ -84,13 +84,18 @@ like(sql_error($node, $big), qr/57014: /, 'an upload that is cancelled');
 is_deeply([ glob "$root/b/big/1/{.d,}*" ], [], 'leaves nothing behind');
 like(sql_error($node, sprintf $generate, 'a', '../x'), qr/22023/, 'the second of two uploads fails');
 
-# Rights: the owner of the server must be able to write files here, whoever calls.
+# Rights: the owner of the server must be able to write files here, and so must whoever calls.
 $node->safe_psql('postgres', q{CREATE ROLE reader LOGIN; GRANT pg_read_server_files TO reader; GRANT USAGE ON FOREIGN SERVER l TO reader;
 	GRANT USAGE ON SCHEMA datamill TO reader; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA datamill TO reader});
 $node->safe_psql('postgres', 'ALTER SERVER l OWNER TO reader');
 like(sql_error($node, sprintf $generate, 'r', 'r'), qr/42501: permission denied to write to the directory of server "l".*pg_write_server_files/s, 'an owner who may only read');
 $node->safe_psql('postgres', 'GRANT pg_write_server_files TO reader');
 $node->safe_psql('postgres', sprintf $generate, 'r', 'r');
+$node->safe_psql('postgres', q{CREATE ROLE analyst; GRANT USAGE ON FOREIGN SERVER l TO analyst});
+my $as_analyst = 'SET ROLE analyst; ' . sprintf($generate, 'r', 'r');
+like(sql_error($node, $as_analyst), qr/42501: permission denied to write to the directory of server "l".*USAGE on the server is for reading/s, 'a caller who may only read');
+$node->safe_psql('postgres', 'GRANT pg_write_server_files TO analyst');
+$node->safe_psql('postgres', $as_analyst);
 
 # A file that is replaced, written to or removed between listing and its end.
 my @changes = ([ 'removed', sub { unlink "$root/b/big.csv" } ], [ 'replaced', sub { rename "$root/b/other.csv", "$root/b/big.csv" } ],
