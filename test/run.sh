@@ -196,8 +196,8 @@ tap_end() {
   local pid sid
   while read -r pid; do
     as_server pg_ctl -D "${pid%/postmaster.pid}" -m immediate -w -t 30 stop >/dev/null 2>&1
-  done < <(as_server find "$1/work" -name postmaster.pid 2>/dev/null)
-  sid=$(cat "$1/work/session" 2>/dev/null)
+  done < <(as_server find "$1/run" -name postmaster.pid 2>/dev/null)
+  sid=$(cat "$1/run/session" 2>/dev/null)
   case $sid in
     "" | *[!0-9]*) ;;
     *) as_server pkill -KILL -s "$sid" ;;
@@ -214,17 +214,17 @@ run_tap() {
     [ -n "${test_cluster_made:-}" ] || test_copy
     rm -rf "$tap_dir"
     mkdir -p "$tap_dir"
-    server_folder "$tap_dir/work"
+    server_folder "$tap_dir/run"
     copy_for_server "$DM_REPO/test/data/buckets" "$tap_dir/buckets"
     server_folder "$tap_dir/tmp"
-    as_server "${tap_env[@]}" TESTDIR="$tap_dir/work" DM_BUCKETS="$tap_dir/buckets" DM_TMP="$tap_dir/tmp" setsid -w \
+    as_server "${tap_env[@]}" TESTDIR="$tap_dir/run" DM_BUCKETS="$tap_dir/buckets" DM_TMP="$tap_dir/tmp" setsid -w \
       bash -c 'echo $$ >"$TESTDIR/session"; exec "$@"' tap timeout -k 10 "${DM_TAP_TIMEOUT:-600}" \
       perl -I "$DM_PGXS/src/test/perl" -I "$DM_PRIVATE/test-copy/lib" "$DM_PRIVATE/test-copy/t/$n.pl" >"$log" 2>&1 </dev/null &
     wait $!
     rc=$?
     tap_end "$tap_dir"
     count_tap "$log" $rc "tap $n"
-    [ $rc = 0 ] || echo "output is in $log, logs are in $tap_dir/work/tmp_check/log"
+    [ $rc = 0 ] || echo "output is in $log, logs are in $tap_dir/run/tmp_check/log"
     tap_dir=
   done
 }
