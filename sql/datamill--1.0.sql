@@ -88,6 +88,7 @@ COMMENT ON VIEW datamill.rejects IS
 
 CREATE TABLE datamill.load_catalog (
   target regclass NOT NULL,
+  target_type regtype NOT NULL,
   bucket text NOT NULL,
   key text NOT NULL,
   etag text NOT NULL,
@@ -97,17 +98,18 @@ CREATE TABLE datamill.load_catalog (
   loaded_at timestamptz NOT NULL,
   receipt text NOT NULL,
   loaded_by regrole NOT NULL,
-  PRIMARY KEY (target, bucket, key, etag)
+  PRIMARY KEY (target, target_type, bucket, key, etag)
 );
 REVOKE ALL ON datamill.load_catalog FROM PUBLIC;
-COMMENT ON TABLE datamill.load_catalog IS 'Rows behind datamill.loaded_objects; written by the library only.';
+COMMENT ON TABLE datamill.load_catalog IS
+  'Rows behind datamill.loaded_objects; written by the library only. target_type, the table''s row type, tells the table from a later one with the same OID.';
 -- What belongs to a dropped table is not dumped: elsewhere another table might have its OID.
 SELECT pg_catalog.pg_extension_config_dump('datamill.load_catalog',
-  'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = load_catalog.target)');
+  'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = load_catalog.target AND c.reltype = load_catalog.target_type)');
 
 CREATE VIEW datamill.loaded_objects WITH (security_barrier) AS
 SELECT l.target, l.bucket, l.key, l.etag, l.version, l.size, l.rows, l.loaded_at, l.receipt, l.loaded_by
-FROM datamill.load_catalog l JOIN pg_catalog.pg_class c ON c.oid = l.target
+FROM datamill.load_catalog l JOIN pg_catalog.pg_class c ON c.oid = l.target AND c.reltype = l.target_type
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o
               WHERE o.oid IN (c.relowner, l.loaded_by) AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
 GRANT SELECT ON datamill.loaded_objects TO PUBLIC;
@@ -120,6 +122,21 @@ CREATE FUNCTION datamill.load(
 AS 'MODULE_PATHNAME', 'dm_load_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.load(text, regclass, text, text[], jsonb) IS
   'Loads a source (a relation, one query, or an object URL s3://bucket/glob) into a table. Modes: append; replace (the rows that were there are deleted); upsert (rows whose keys, the columns of a unique index, are there are updated). An object that was loaded into the table before is skipped; one that has changed since is an error. Options: force (load again), on_changed (error, load, skip), and those of the source (server, header, delimiter, ...). Columns that the source lacks get their defaults. Errors: 55000 a changed object, 42703 columns that do not match, 21000 a key twice in an upsert, 22023 an unknown option.';
+
+CREATE FUNCTION datamill.forget_loads(target regclass, url text DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_forget_loads_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.forget_loads(regclass, text) IS
+  'Removes objects from the ledger of a table, all or those that a URL (s3://bucket/glob) names, so that load() takes them for new. For members of the table''s owner. Rows and receipts stay. Returns how many entries were removed. Errors: 42501 not the owner, 22023 no URL of objects.';
+
+CREATE VIEW datamill.progress WITH (security_barrier) AS
+SELECT p.pid, (ARRAY['load', 'copy from', 'unload', 'copy to', 'cdc_merge'])[p.param20] AS operation,
+  nullif(p.relid, 0::oid)::regclass AS relation, p.param19 AS objects, p.param18 AS objects_total, p.param1 AS bytes,
+  p.param2 AS bytes_total, p.param3 AS rows, p.param4 AS rejected, p.param17 AS retries
+FROM pg_catalog.pg_stat_get_progress_info('COPY') p
+WHERE p.param20 > 0 AND p.datid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
+GRANT SELECT ON datamill.progress TO PUBLIC;
+COMMENT ON VIEW datamill.progress IS
+  'Loads, unloads and merges that run in this database, for whoever may see the statistics of their sessions: objects and bytes (as stored) done and to be done so far as they are known, rows read or written, rows left out as bad, retries of requests. All but objects and retries shows in pg_stat_progress_copy as well.';
 
 CREATE FUNCTION datamill.load_status(
   target regclass, OUT objects bigint, OUT changed_objects bigint, OUT rows bigint, OUT bytes bigint,

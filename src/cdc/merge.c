@@ -32,6 +32,7 @@
 #include "base/catalog.h"
 #include "base/compat.h"
 #include "base/names.h"
+#include "base/progress.h"
 #include "cdc/cdc.h"
 #include "cdc/feed.h"
 #include "cdc/match.h"
@@ -105,6 +106,7 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 	source = dm_source_open(spec->source, source_options);
 	if (merge.is_new)
 		dataset_make(&merge, source);
+	dm_progress_begin(DM_PROGRESS_MERGE, merge.dataset.current);
 	merge.merge_id = dm_dataset_next_merge();
 	rows_merge(&merge, source);
 	dm_source_close(source);
@@ -114,6 +116,7 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 		dm_dataset_add_key(&merge.dataset);
 	id = receipt_finish(&merge, receipt);
 	merge_log(&merge, id);
+	dm_progress_end();
 	return id;
 }
 

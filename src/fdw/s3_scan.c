@@ -35,6 +35,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	scan->spec.desc = RelationGetDescr(node->ss.ss_currentRelation);
 	scan->spec.needed = plan.needed;
 	scan->spec.all_needed = plan.all_needed;
+	scan->spec.in_query = true;
 	scan->context = node->ss.ps.state->es_query_cxt;
 	node->fdw_state = scan;
 }

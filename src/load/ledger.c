@@ -7,7 +7,9 @@
  *    second waits for the first and then sees what it wrote. Locks are by hash: a table has LOCK_SLOTS of them, so that a load
  *    of very many objects fits the lock table; two objects that share one only wait for each other. Slots are taken in
  *    order: loads do not deadlock.
- * 3. A transaction whose snapshot is older than another's load of the same object fails with 40001: the primary key says so.
+ * 3. The server does not count: were it part of an object's identity, another name or endpoint of the same store would load
+ *    everything twice. Two stores that have a bucket and a key of the same name meet the error on changed objects.
+ * 4. A transaction whose snapshot is older than another's load of the same object fails with 40001: the primary key says so.
  */
 #include "postgres.h"
 
@@ -20,6 +22,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "base/catalog.h"
@@ -36,6 +39,7 @@ typedef struct LedgerEntry
 struct DmLedger
 {
 	Oid target;
+	Oid type; /* of its rows: no later table with the same OID has it */
 	MemoryContext context;
 	List *entries; /* of LedgerEntry*: what this load has read */
 };
@@ -47,6 +51,7 @@ dm_ledger_open(Oid target)
 	DmLedger *ledger = palloc0(sizeof(DmLedger));
 
 	ledger->target = target;
+	ledger->type = get_rel_type_id(target);
 	ledger->context = CurrentMemoryContext;
 	return ledger;
 }
@@ -104,8 +109,8 @@ look_up(const DmLedger *ledger, List *objects, char ***etags)
 	Datum *buckets = palloc(count * sizeof(Datum));
 	Datum *keys = palloc(count * sizeof(Datum));
 	Datum *identities = palloc(count * sizeof(Datum));
-	Oid types[] = {OIDOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
-	Datum values[4] = {ObjectIdGetDatum(ledger->target)};
+	Oid types[] = {OIDOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, OIDOID};
+	Datum values[lengthof(types)] = {ObjectIdGetDatum(ledger->target)};
 	MemoryContext caller = CurrentMemoryContext;
 	DmCatalogScope scope;
 	ListCell *cell;
@@ -122,13 +127,15 @@ look_up(const DmLedger *ledger, List *objects, char ***etags)
 	values[1] = text_array(buckets, count);
 	values[2] = text_array(keys, count);
 	values[3] = text_array(identities, count);
+	values[4] = ObjectIdGetDatum(ledger->type);
 	*etags = palloc0((count + 1) * sizeof(char *));
 	dm_catalog_begin(&scope);
 	dm_catalog_execute(
 		"SELECT o.no, pg_catalog.bool_or(l.etag = o.etag), pg_catalog.max(l.etag) "
 		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) WITH ORDINALITY "
 		"AS o (bucket, key, etag, no) JOIN datamill.load_catalog l "
-		"ON l.target = $1::regclass AND l.bucket = o.bucket AND l.key = o.key GROUP BY o.no",
+		"ON l.target = $1::regclass AND l.target_type = $5::regtype AND l.bucket = o.bucket AND l.key = o.key "
+		"GROUP BY o.no",
 		lengthof(types),
 		types,
 		values,
@@ -186,17 +193,65 @@ dm_ledger_pick(DmLedger *ledger, List *objects, const DmLoadOptions *options)
 	return picked;
 }
 
-/* Removes everything that the ledger says of its table: the rows are gone. */
-void
-dm_ledger_forget(DmLedger *ledger)
+/* Puts bucket and key of the ledger's entries that a URL names into arrays, in the current memory context. */
+static void
+find_entries(const DmLedger *ledger, const char *url, Datum *arrays)
 {
-	Oid types[] = {OIDOID};
-	Datum values[] = {ObjectIdGetDatum(ledger->target)};
+	MemoryContext caller = CurrentMemoryContext;
+	Oid types[] = {OIDOID, OIDOID, TEXTOID, TEXTOID};
+	Datum values[lengthof(types)] = {ObjectIdGetDatum(ledger->target), ObjectIdGetDatum(ledger->type)};
 	DmCatalogScope scope;
+	ArrayBuildState *keys = initArrayResult(TEXTOID, caller, false);
+	char *bucket;
+	char *pattern;
 
+	dm_url_split(url, &bucket, &pattern);
+	values[2] = CStringGetTextDatum(bucket);
+	values[3] = CStringGetTextDatum(dm_glob_prefix(pattern));
+	arrays[0] = values[2];
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("DELETE FROM datamill.load_catalog WHERE target = $1::regclass", 1, types, values, NULL);
+	dm_catalog_execute("SELECT DISTINCT l.key FROM datamill.load_catalog l WHERE l.target = $1::regclass "
+					   "AND l.target_type = $2::regtype AND l.bucket = $3 AND pg_catalog.starts_with(l.key, $4)",
+					   lengthof(types),
+					   types,
+					   values,
+					   NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		const char *key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+
+		CHECK_FOR_INTERRUPTS();
+		if (dm_glob_match(pattern, key))
+			(void) accumArrayResult(keys, CStringGetTextDatum(key), false, TEXTOID, caller);
+	}
 	dm_catalog_end(&scope);
+	arrays[1] = makeArrayResult(keys, caller);
+}
+
+/*
+ * Removes what the ledger says of its table, or of the objects among them that a URL names; NULL: all. Returns the number
+ * of entries.
+ */
+int64
+dm_ledger_forget(DmLedger *ledger, const char *url)
+{
+	Oid types[] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID};
+	Datum values[lengthof(types)] = {ObjectIdGetDatum(ledger->target), ObjectIdGetDatum(ledger->type)};
+	DmCatalogScope scope;
+	int64 removed;
+
+	if (url)
+		find_entries(ledger, url, &values[2]);
+	dm_catalog_begin(&scope);
+	removed =
+		dm_catalog_execute("DELETE FROM datamill.load_catalog l WHERE l.target = $1::regclass "
+						   "AND l.target_type = $2::regtype AND ($4 IS NULL OR l.bucket = $3 AND l.key = ANY ($4))",
+						   lengthof(types),
+						   types,
+						   values,
+						   url ? NULL : "  nn");
+	dm_catalog_end(&scope);
+	return removed;
 }
 
 /* Called by the scan at the end of each object: remembers it for dm_ledger_write(). */
@@ -259,6 +314,7 @@ dm_ledger_write(DmLedger *ledger, const char *receipt)
 				   INT8ARRAYOID,
 				   INT8ARRAYOID,
 				   TEXTOID,
+				   OIDOID,
 				   OIDOID};
 	Datum values[lengthof(types)];
 	DmCatalogScope scope;
@@ -269,15 +325,17 @@ dm_ledger_write(DmLedger *ledger, const char *receipt)
 	entry_arrays(ledger, &values[1]);
 	values[7] = CStringGetTextDatum(receipt);
 	values[8] = ObjectIdGetDatum(GetUserId());
+	values[9] = ObjectIdGetDatum(ledger->type);
 	dm_catalog_begin(&scope);
 	dm_catalog_execute(
-		"INSERT INTO datamill.load_catalog AS l (target, bucket, key, etag, version, size, rows, loaded_at, "
-		"receipt, loaded_by) "
-		"SELECT $1::regclass, o.*, pg_catalog.clock_timestamp(), $8, $9::regrole FROM ROWS FROM "
+		"INSERT INTO datamill.load_catalog AS l (target, target_type, bucket, key, etag, version, size, rows, "
+		"loaded_at, receipt, loaded_by) "
+		"SELECT $1::regclass, $10::regtype, o.*, pg_catalog.clock_timestamp(), $8, $9::regrole FROM ROWS FROM "
 		"(pg_catalog.unnest($2), "
 		"pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
 		"pg_catalog.unnest($7)) o "
-		"ON CONFLICT (target, bucket, key, etag) DO UPDATE SET version = excluded.version, size = excluded.size, "
+		"ON CONFLICT (target, target_type, bucket, key, etag) DO UPDATE SET version = excluded.version, size = "
+		"excluded.size, "
 		"rows = l.rows + excluded.rows, loaded_at = excluded.loaded_at, receipt = excluded.receipt, "
 		"loaded_by = excluded.loaded_by",
 		lengthof(types),

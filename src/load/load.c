@@ -22,6 +22,7 @@
 #include "base/compat.h"
 #include "base/names.h"
 #include "base/options.h"
+#include "base/progress.h"
 #include "load/load.h"
 #include "receipt/receipt.h"
 #include "source/format_options.h"
@@ -59,6 +60,7 @@ dm_load(const DmLoadSpec *spec, DmLoadResult *result)
 	dm_load_options_parse(spec->options, &load.options);
 	load.target = dm_load_target_open(spec);
 	is_objects = dm_url_is_object(spec->source);
+	dm_progress_begin(spec->is_copy ? DM_PROGRESS_COPY_FROM : DM_PROGRESS_LOAD, spec->target);
 	if (is_objects && !spec->no_ledger)
 		load.ledger = dm_ledger_open(spec->target);
 	receipt =
@@ -76,6 +78,7 @@ dm_load(const DmLoadSpec *spec, DmLoadResult *result)
 	if (load.ledger)
 		dm_ledger_write(load.ledger, result->receipt);
 	dm_load_target_close(load.target);
+	dm_progress_end();
 	notice_summary(&load, is_objects);
 }
 
@@ -131,6 +134,21 @@ scan_spec(const Load *load, DmObjScanSpec *scan)
 	}
 }
 
+/* Warns that objects are skipped whose rows are gone. */
+static void
+warn_of_empty_target(const Load *load)
+{
+	const char *name = dm_load_target_name(load->target);
+
+	ereport(WARNING,
+			(errmsg("%lld objects are skipped since they were loaded before, but %s is empty",
+					(long long) load->result->files_skipped,
+					name),
+			 errhint("If their rows were removed and are wanted again: SELECT datamill.forget_loads(%s), or load "
+					 "with the option force.",
+					 quote_literal_cstr(name))));
+}
+
 /* Lists the objects and leaves out those that were loaded already. */
 static void
 pick_objects(Load *load, DmObjScanSpec *scan)
@@ -140,10 +158,12 @@ pick_objects(Load *load, DmObjScanSpec *scan)
 	scan->objects = listed;
 	scan->listed = true;
 	if (load->ledger && load->spec->mode == DM_LOAD_REPLACE)
-		dm_ledger_forget(load->ledger);
+		(void) dm_ledger_forget(load->ledger, NULL);
 	if (load->ledger)
 		scan->objects = dm_ledger_pick(load->ledger, listed, &load->options);
 	load->result->files_skipped = list_length(listed) - list_length(scan->objects);
+	if (load->result->files_skipped > 0 && dm_load_target_is_bare(load->target))
+		warn_of_empty_target(load);
 }
 
 /* Adds where in the objects a row that could not be written is: rows are written in batches, so it may be an earlier one. */

@@ -72,6 +72,7 @@ typedef struct DmLoadTarget DmLoadTarget;
 extern DmLoadTarget *dm_load_target_open(const DmLoadSpec *spec);
 extern const char *dm_load_target_name(const DmLoadTarget *target);
 extern TupleDesc dm_load_target_wanted(const DmLoadTarget *target);
+extern bool dm_load_target_is_bare(const DmLoadTarget *target);
 extern void dm_load_target_begin(DmLoadTarget *target, const Bitmapset *present, bool null_is_missing);
 extern void dm_load_target_put(DmLoadTarget *target, TupleTableSlot *slot);
 extern int64 dm_load_target_finish(DmLoadTarget *target);
@@ -82,7 +83,7 @@ typedef struct DmLedger DmLedger;
 
 extern DmLedger *dm_ledger_open(Oid target);
 extern List *dm_ledger_pick(DmLedger *ledger, List *objects, const DmLoadOptions *options);
-extern void dm_ledger_forget(DmLedger *ledger);
+extern int64 dm_ledger_forget(DmLedger *ledger, const char *url);
 extern void dm_ledger_note(const DmObject *object, int64 rows, void *ledger);
 extern void dm_ledger_write(DmLedger *ledger, const char *receipt);
 

@@ -15,6 +15,7 @@
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
@@ -133,6 +134,13 @@ TupleDesc
 dm_load_target_wanted(const DmLoadTarget *target)
 {
 	return target->wanted;
+}
+
+/* Is the target a table that takes no room: truncated, or never written? */
+bool
+dm_load_target_is_bare(const DmLoadTarget *target)
+{
+	return target->rel->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfBlocks(target->rel) == 0;
 }
 
 /* Must Postgres itself write the rows? */

@@ -23,9 +23,12 @@
 
 /* Bytes of a bad value that a message shows. */
 #define DM_MAX_VALUE_SHOWN 100
+/* Rows between two reports of progress. */
+#define DM_REPORT_ROWS 1000
 
 static bool next_record(DmObjScan *scan);
 static void scan_error_context(void *arg);
+static void report_progress(DmObjScan *scan);
 
 /* Raises if the URL matched nothing. */
 static void
@@ -43,6 +46,18 @@ check_not_empty(const DmObjScanSpec *spec, List *objects, const DmObjScanStats *
 		 len > 0 && spec->url[len - 1] == '/'
 			 ? errhint("A folder is no object: write %s*, or %s** for all below it.", spec->url, spec->url)
 			 : errhint("Check the URL, or set the option allow_empty if there may be none.")));
+}
+
+/* Tells what there is to do, for whoever watches. */
+static void
+expect_objects(const DmObjScan *scan)
+{
+	int64 bytes = 0;
+	ListCell *cell;
+
+	foreach (cell, scan->objects)
+		bytes += ((const DmObject *) lfirst(cell))->size;
+	dm_progress_expect(list_length(scan->objects), bytes);
 }
 
 /* Lists the objects; opens none yet. What spec points to must outlive the scan. */
@@ -73,6 +88,7 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 		scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
 		check_not_empty(spec, scan->objects, &scan->stats);
 	}
+	expect_objects(scan);
 	MemoryContextSwitchTo(old);
 	return scan;
 }
@@ -113,6 +129,8 @@ dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot)
 	}
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(old);
+	if (unlikely(scan->stats.rows >= scan->report_at))
+		report_progress(scan);
 	return found;
 }
 
@@ -167,6 +185,21 @@ open_json(DmObjScan *scan, DmStream *bytes)
 	MemoryContextSwitchTo(old);
 }
 
+/* Tells what was done so far, for whoever watches. */
+static void
+report_progress(DmObjScan *scan)
+{
+	const DmObjScanStats *stats = dm_objscan_stats(scan);
+	DmProgress done = {.objects = stats->objects_read - (scan->object ? 1 : 0),
+					   .bytes = stats->bytes_read,
+					   .rows = scan->spec.in_query ? 0 : stats->rows - stats->rejected,
+					   .rejected = stats->rejected,
+					   .retries = dm_store_stats(scan->store)->retries};
+
+	scan->report_at = stats->rows + DM_REPORT_ROWS;
+	dm_progress_advance(&scan->reported, &done);
+}
+
 /* Ends the current object after all of it was read. */
 void
 dm_objscan_finish_object(DmObjScan *scan)
@@ -174,6 +207,7 @@ dm_objscan_finish_object(DmObjScan *scan)
 	if (scan->spec.object_done)
 		scan->spec.object_done(scan->object, good_rows(scan), scan->spec.object_arg);
 	dm_objscan_close_object(scan);
+	report_progress(scan);
 }
 
 /* Opens the readers on the bytes of the current object, in the current memory context. */

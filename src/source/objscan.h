@@ -70,6 +70,7 @@ typedef struct DmObjScanSpec
 	bool all_needed;
 	Bitmapset *force_null;	   /* attnums whose null text is NULL in quotes, too */
 	Bitmapset *force_not_null; /* attnums whose null text is a value like any other */
+	bool in_query;			   /* progress counts the rows of the query that reads this, not these */
 	/* What loads ask for. */
 	bool listed; /* read `objects`, a list of DmObject* got from dm_objscan_list(), instead of listing */
 	List *objects;

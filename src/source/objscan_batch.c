@@ -265,11 +265,14 @@ convert_until_bad(DmObjScan *scan, DmObjBatch *batch, volatile int *at)
 	PG_CATCH();
 	{
 		ErrorData *error;
+		DmProgressState progress;
 
 		MemoryContextSwitchTo(batch->context);
 		error = CopyErrorData();
 		FlushErrorState();
+		dm_progress_save(&progress);
 		RollbackAndReleaseCurrentSubTransaction();
+		dm_progress_restore(&progress);
 		MemoryContextSwitchTo(batch->context);
 		CurrentResourceOwner = owner;
 		if (!is_data_error(error))

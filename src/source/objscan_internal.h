@@ -6,6 +6,7 @@
 
 #include "access/htup.h"
 
+#include "base/progress.h"
 #include "codec/json.h"
 #include "rows/convert.h"
 #include "source/objscan.h"
@@ -104,6 +105,8 @@ struct DmObjScan
 	DmObjBatch *batch; /* NULL with on_error stop */
 	DmObjScanStats stats;
 	int64 bytes_closed; /* bytes_read of the objects before the current one */
+	DmProgress reported;
+	int64 report_at; /* rows read at which to report again */
 
 	/* One pass. */
 	DmFetch *fetch; /* NULL before its first object */

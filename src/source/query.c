@@ -23,9 +23,13 @@
 #include "utils/plancache.h"
 #include "utils/varlena.h"
 
+#include "base/progress.h"
 #include "receipt/receipt.h"
 #include "source/assign.h"
 #include "source/kind.h"
+
+/* Rows between two reports of progress. */
+#define DM_REPORT_ROWS 1000
 
 typedef struct QueryState
 {
@@ -49,6 +53,7 @@ typedef struct RowReceiver
 	TupleTableSlot *slot; /* of the wanted shape */
 	MemoryContext row;	  /* reset after each row */
 	int64 rows;
+	DmProgress reported;
 } RowReceiver;
 
 /* Makes the position of a syntax error one in the source's text, and says what a source may be. */
@@ -231,6 +236,13 @@ query_bind(DmSource *source)
 	state->run_query = sql.data;
 }
 
+/* Tells how many rows there were so far, for whoever watches. */
+static void
+report_progress(RowReceiver *receiver)
+{
+	dm_progress_advance(&receiver->reported, &(DmProgress){.rows = receiver->rows});
+}
+
 /* Takes one row from the executor: puts it into the wanted shape and calls each(). Always wants more. */
 static bool
 receive_row(TupleTableSlot *row, DestReceiver *self)
@@ -250,7 +262,8 @@ receive_row(TupleTableSlot *row, DestReceiver *self)
 		slot->tts_values[target] = dm_assign_apply(&state->assigns[i], row->tts_values[i], row->tts_isnull[i]);
 	}
 	ExecStoreVirtualTuple(slot);
-	receiver->rows++;
+	if (++receiver->rows % DM_REPORT_ROWS == 0)
+		report_progress(receiver);
 	receiver->each(slot, receiver->arg);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(receiver->row);
@@ -311,6 +324,7 @@ query_run(DmSource *source, DmSourceEach each, void *arg)
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
 	SPI_finish();
+	report_progress(receiver);
 	ExecDropSingleTupleTableSlot(receiver->slot);
 	MemoryContextDelete(receiver->row);
 	dm_receipt_input(&(DmReceiptInput){.uri = state->uri, .size = -1, .rows = receiver->rows});
