@@ -128,7 +128,8 @@ writer_open(Writer *writer, const DmGenerateSpec *spec, const char *folder)
 	writer->records = 0;
 	writer->upload = dm_upload_open(dm_store_open(dm_source_server(spec->server), GetUserId()),
 									bucket,
-									psprintf("%s%s%s", prefix, slash, OBJECT_NAME));
+									psprintf("%s%s%s", prefix, slash, OBJECT_NAME),
+									NULL);
 	initStringInfo(&writer->buffer);
 	for (int i = 1; i <= spec->keys; i++)
 		appendStringInfo(&writer->buffer, "%skey%d", i == 1 ? "" : ",", i);

@@ -132,6 +132,8 @@ begin_attempt(DmHttpRequest *request)
 		curl_easy_setopt(held->easy, CURLOPT_UPLOAD, 1L);
 		curl_easy_setopt(held->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t) request->upload_bytes);
 	}
+	else
+		curl_easy_setopt(held->easy, CURLOPT_NOBODY, strcmp(request->method, "HEAD") == 0 ? 1L : 0L);
 	curl_easy_setopt(held->easy, CURLOPT_CUSTOMREQUEST, request->method);
 	curl_easy_setopt(held->easy, CURLOPT_HTTPHEADER, held->headers);
 	dm_pump_add(held->easy);

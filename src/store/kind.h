@@ -41,9 +41,14 @@ typedef struct DmStoreOps
 	DmFetch *(*fetch_open)(DmStore *store, List *objects);
 	DmStream *(*fetch_next)(DmFetch *fetch, const DmObject **object);
 	void (*fetch_close)(DmFetch *fetch);
-	DmUpload *(*upload_open)(DmStore *store, const char *bucket, const char *key);
+	DmUpload *(*upload_open)(DmStore *store, const char *bucket, const char *key, const DmUploadOptions *options);
 	void (*upload_write)(DmUpload *upload, const char *data, Size len);
-	DmObject *(*upload_finish)(DmUpload *upload);
+	void (*upload_seal)(DmUpload *upload);
+	/* Of a sealed upload, or of one that is still open: then sealing is a part of it. */
+	DmObject *(*upload_publish)(DmUpload *upload);
+	/* In any state but DM_UPLOAD_ENDED. */
+	void (*upload_abort)(DmUpload *upload);
+	void (*delete)(DmStore *store, const DmObject *object);
 } DmStoreOps;
 
 struct DmStore
@@ -60,11 +65,20 @@ struct DmFetch
 	List *objects;
 };
 
+typedef enum DmUploadState
+{
+	DM_UPLOAD_OPEN,
+	DM_UPLOAD_SEALED,
+	DM_UPLOAD_ENDED /* published or aborted */
+} DmUploadState;
+
 struct DmUpload
 {
 	DmStore *store;
 	const char *bucket;
 	const char *key;
+	DmUploadOptions options;
+	DmUploadState state; /* kept by store.c */
 };
 
 /* settings.c */
@@ -78,6 +92,10 @@ extern DmStore *dm_local_open(const DmStoreSettings *settings);
 /* s3.c: endpoint http(s)://host */
 extern DmStore *dm_s3_open(const DmStoreSettings *settings);
 
+/* Fills a new upload's embedded part, with copies in the current memory context. */
+extern void dm_upload_init(DmUpload *upload, DmStore *store, const char *bucket, const char *key,
+						   const DmUploadOptions *options);
+extern void dm_upload_raise_exists(const char *bucket, const char *key) pg_attribute_noreturn();
 extern void dm_object_raise_changed(const DmObject *object, const char *what) pg_attribute_noreturn();
 
 #endif

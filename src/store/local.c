@@ -60,7 +60,10 @@ static const DmStoreOps local_ops = {
 	dm_local_fetch_close,
 	dm_local_upload_open,
 	dm_local_upload_write,
-	dm_local_upload_finish,
+	dm_local_upload_seal,
+	dm_local_upload_publish,
+	dm_local_upload_abort,
+	dm_local_delete,
 };
 
 /* Opens the store of an endpoint file:///dir in the current memory context. Raises HV00D unless dir is absolute. */

@@ -1,5 +1,5 @@
 /*
- * local.h: the parts of the local directory store: local.c lists, local_io.c reads and writes. Inside store/ only.
+ * local.h: the parts of the local directory store: local.c lists, local_get.c reads, local_put.c writes. Inside store/ only.
  */
 #ifndef DM_STORE_LOCAL_H
 #define DM_STORE_LOCAL_H
@@ -23,8 +23,12 @@ extern DmHandle *dm_local_fd_handle(MemoryContext context, int fd);
 extern DmFetch *dm_local_fetch_open(DmStore *store, List *objects);
 extern DmStream *dm_local_fetch_next(DmFetch *fetch, const DmObject **object);
 extern void dm_local_fetch_close(DmFetch *fetch);
-extern DmUpload *dm_local_upload_open(DmStore *store, const char *bucket, const char *key);
+extern DmUpload *dm_local_upload_open(DmStore *store, const char *bucket, const char *key,
+									  const DmUploadOptions *options);
 extern void dm_local_upload_write(DmUpload *upload, const char *data, Size len);
-extern DmObject *dm_local_upload_finish(DmUpload *upload);
+extern void dm_local_upload_seal(DmUpload *upload);
+extern DmObject *dm_local_upload_publish(DmUpload *upload);
+extern void dm_local_upload_abort(DmUpload *upload);
+extern void dm_local_delete(DmStore *store, const DmObject *object);
 
 #endif

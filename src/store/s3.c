@@ -32,7 +32,10 @@ static const DmStoreOps s3_ops = {
 	dm_s3_fetch_close,
 	dm_s3_upload_open,
 	dm_s3_upload_write,
-	dm_s3_upload_finish,
+	dm_s3_upload_seal,
+	dm_s3_upload_publish,
+	dm_s3_upload_abort,
+	dm_s3_delete,
 };
 
 /* Opens an S3 store in the current memory context. Raises HV024 for an endpoint that is no http(s) URL. */
@@ -213,6 +216,8 @@ prepare_call(DmHttpRequest *request)
 	add_header(request, "Host", host);
 	if (!s3->store.settings->anonymous)
 		sign_call(call, host, path);
+	for (int i = 0; i < call->nheaders; i++)
+		add_header(request, call->headers[i].name, call->headers[i].value);
 	if (call->if_match)
 		add_header(request, "If-Match", psprintf("\"%s\"", call->if_match));
 	if (call->range_start >= 0)

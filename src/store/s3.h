@@ -9,6 +9,7 @@
 #include "base/compat.h"
 #include "net/http.h"
 #include "store/kind.h"
+#include "store/s3_sign.h"
 
 typedef struct DmS3Store
 {
@@ -19,6 +20,8 @@ typedef struct DmS3Store
 	char *base; /* path of the endpoint, percent-encoded as given, without a slash at the end */
 } DmS3Store;
 
+#define DM_S3_CALL_HEADERS_MAX 4
+
 /* One S3 request; http->arg points back to it. */
 typedef struct DmS3Call
 {
@@ -27,9 +30,11 @@ typedef struct DmS3Call
 	MemoryContext scratch; /* of one attempt */
 	const char *method;
 	const char *bucket;
-	const char *key;	  /* NULL: the bucket itself */
-	const char *query;	  /* sorted and encoded; "" for none */
-	const char *if_match; /* etag, or NULL */
+	const char *key;							/* NULL: the bucket itself */
+	const char *query;							/* sorted and encoded; "" for none */
+	const char *if_match;						/* etag, or NULL */
+	DmS3Header headers[DM_S3_CALL_HEADERS_MAX]; /* beside those of the signature; not signed */
+	int nheaders;
 	const char *payload_sha256;
 	int64 range_start; /* -1: no range */
 	int64 range_end;
@@ -64,8 +69,12 @@ extern void dm_s3_list(DmStore *store, const char *bucket, const char *prefix, D
 extern DmFetch *dm_s3_fetch_open(DmStore *store, List *objects);
 extern DmStream *dm_s3_fetch_next(DmFetch *fetch, const DmObject **object);
 extern void dm_s3_fetch_close(DmFetch *fetch);
-extern DmUpload *dm_s3_upload_open(DmStore *store, const char *bucket, const char *key);
+extern DmUpload *dm_s3_upload_open(DmStore *store, const char *bucket, const char *key,
+								   const DmUploadOptions *options);
 extern void dm_s3_upload_write(DmUpload *upload, const char *data, Size len);
-extern DmObject *dm_s3_upload_finish(DmUpload *upload);
+extern void dm_s3_upload_seal(DmUpload *upload);
+extern DmObject *dm_s3_upload_publish(DmUpload *upload);
+extern void dm_s3_upload_abort(DmUpload *upload);
+extern void dm_s3_delete(DmStore *store, const DmObject *object);
 
 #endif

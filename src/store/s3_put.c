@@ -48,15 +48,49 @@ report_digest(void)
 	ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute SHA-256 of an upload")));
 }
 
+/* Raises unless a call succeeded; what is like "could not write". */
+static void
+check_call(const DmS3Call *call, const char *what)
+{
+	if (!dm_s3_call_succeeded(call))
+		dm_s3_call_raise(call, psprintf("%s object \"s3://%s/%s\"", what, call->bucket, call->key));
+}
+
+/* Raises 42710 if the key is taken and must not be replaced. */
+static void
+check_not_there(const S3Upload *s3)
+{
+	DmS3Call *call;
+
+	if (!s3->upload.options.create_only)
+		return;
+	call = dm_s3_call_make((DmS3Store *) s3->upload.store, "HEAD", &s3->upload.store->stats.list_requests);
+	call->bucket = s3->upload.bucket;
+	call->key = s3->upload.key;
+	dm_http_perform(call->http);
+	if (dm_s3_call_succeeded(call))
+		dm_upload_raise_exists(call->bucket, call->key);
+	if (call->http->state != DM_HTTP_DONE || call->http->status != 404)
+		check_call(call, "could not look for");
+	dm_http_free(call->http);
+}
+
+/* Adds a header to a call, unless it has no value. */
+static void
+call_header_add(DmS3Call *call, const char *name, const char *value)
+{
+	if (value)
+		call->headers[call->nheaders++] = (DmS3Header){name, value};
+}
+
 /* Starts an upload in the current memory context; nothing is sent yet. */
 DmUpload *
-dm_s3_upload_open(DmStore *store, const char *bucket, const char *key)
+dm_s3_upload_open(DmStore *store, const char *bucket, const char *key, const DmUploadOptions *options)
 {
 	S3Upload *s3 = palloc0(sizeof(S3Upload));
 
-	s3->upload.store = store;
-	s3->upload.bucket = pstrdup(bucket);
-	s3->upload.key = pstrdup(key);
+	dm_upload_init(&s3->upload, store, bucket, key, options);
+	check_not_there(s3);
 	s3->buffer = palloc(DM_S3_SPOOL_BYTES);
 	s3->digest = EVP_MD_CTX_new();
 	if (!s3->digest)
@@ -166,9 +200,34 @@ answer_etag(const DmHttpRequest *http)
 	return etag ? etag : pstrdup("");
 }
 
+/* Writes what is left to the file, so that nothing is held in memory. */
+void
+dm_s3_upload_seal(DmUpload *upload)
+{
+	S3Upload *s3 = (S3Upload *) upload;
+
+	spool(s3, s3->buffer, s3->used);
+	s3->used = 0;
+	pfree(s3->buffer);
+	s3->buffer = NULL;
+}
+
+/* Frees what the upload holds. */
+void
+dm_s3_upload_abort(DmUpload *upload)
+{
+	S3Upload *s3 = (S3Upload *) upload;
+
+	if (s3->file != 0)
+		FileClose(s3->file);
+	if (s3->buffer)
+		pfree(s3->buffer);
+	dm_handle_free(s3->digest_handle);
+}
+
 /* Sends the object; it is there, whole, when this returns. */
 DmObject *
-dm_s3_upload_finish(DmUpload *upload)
+dm_s3_upload_publish(DmUpload *upload)
 {
 	S3Upload *s3 = (S3Upload *) upload;
 	DmS3Call *call = dm_s3_call_make((DmS3Store *) upload->store, "PUT", &upload->store->stats.put_requests);
@@ -183,20 +242,37 @@ dm_s3_upload_finish(DmUpload *upload)
 	call->key = upload->key;
 	call->payload_sha256 = finish_digest(s3);
 	call->owner = s3;
+	call_header_add(call, "Content-Type", upload->options.content_type);
+	call_header_add(call, "Content-Encoding", upload->options.content_encoding);
+	call_header_add(call, "If-None-Match", upload->options.create_only ? "*" : NULL);
 	call->http->upload_read = read_spool;
 	call->http->upload_bytes = s3->file_bytes + s3->used;
 	call->http->body_max = DM_HTTP_ERROR_BODY_BYTES;
 	dm_http_perform(call->http);
-	if (!dm_s3_call_succeeded(call))
-		dm_s3_call_raise(call, psprintf("could not write object \"s3://%s/%s\"", upload->bucket, upload->key));
+	if (call->http->status == 412)
+		dm_upload_raise_exists(upload->bucket, upload->key);
+	check_call(call, "could not write");
 	object->bucket = pstrdup(upload->bucket);
 	object->key = pstrdup(upload->key);
 	object->etag = answer_etag(call->http);
 	object->size = call->http->upload_bytes;
 	object->modified = GetCurrentTimestamp();
 	dm_http_free(call->http);
-	if (s3->file != 0)
-		FileClose(s3->file);
-	pfree(s3->buffer);
+	dm_s3_upload_abort(upload);
 	return object;
+}
+
+/* Removes an object; none is no error. */
+void
+dm_s3_delete(DmStore *store, const DmObject *object)
+{
+	DmS3Call *call = dm_s3_call_make((DmS3Store *) store, "DELETE", &store->stats.put_requests);
+
+	call->bucket = object->bucket;
+	call->key = object->key;
+	call->http->body_max = DM_HTTP_ERROR_BODY_BYTES;
+	dm_http_perform(call->http);
+	if (call->http->state != DM_HTTP_DONE || call->http->status != 404)
+		check_call(call, "could not remove");
+	dm_http_free(call->http);
 }

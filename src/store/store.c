@@ -67,8 +67,10 @@ dm_fetch_close(DmFetch *fetch)
 
 /* Starts to write one object; see store.h. */
 DmUpload *
-dm_upload_open(DmStore *store, const char *bucket, const char *key)
+dm_upload_open(DmStore *store, const char *bucket, const char *key, const DmUploadOptions *options)
 {
+	static const DmUploadOptions defaults = {0};
+
 	check_bucket(store, bucket);
 	if (key[0] == '\0')
 		ereport(ERROR,
@@ -76,21 +78,84 @@ dm_upload_open(DmStore *store, const char *bucket, const char *key)
 				 errmsg("cannot write an object without a key"),
 				 errdetail("The URL is \"s3://%s/\".", bucket),
 				 errhint("Name the object after the bucket: s3://%s/name.", bucket)));
-	return store->ops->upload_open(store, bucket, key);
+	return store->ops->upload_open(store, bucket, key, options ? options : &defaults);
+}
+
+/* Fills the part of an upload that all kinds share, with copies in the current memory context. */
+void
+dm_upload_init(DmUpload *upload, DmStore *store, const char *bucket, const char *key,
+			   const DmUploadOptions *options)
+{
+	upload->store = store;
+	upload->bucket = pstrdup(bucket);
+	upload->key = pstrdup(key);
+	upload->options = *options;
+	if (options->content_type)
+		upload->options.content_type = pstrdup(options->content_type);
+	if (options->content_encoding)
+		upload->options.content_encoding = pstrdup(options->content_encoding);
+	upload->state = DM_UPLOAD_OPEN;
 }
 
 /* Appends bytes to the object being written. */
 void
 dm_upload_write(DmUpload *upload, const char *data, Size len)
 {
+	if (upload->state != DM_UPLOAD_OPEN)
+		elog(ERROR, "write to an upload that has ended");
 	upload->store->ops->upload_write(upload, data, len);
+}
+
+/* Brings all bytes to the store; nobody sees the object yet. Does nothing if that is done. */
+void
+dm_upload_seal(DmUpload *upload)
+{
+	if (upload->state == DM_UPLOAD_SEALED)
+		return;
+	if (upload->state != DM_UPLOAD_OPEN)
+		elog(ERROR, "seal of an upload that has ended");
+	upload->store->ops->upload_seal(upload);
+	upload->state = DM_UPLOAD_SEALED;
+}
+
+/* Makes the sealed object appear and returns it in the current memory context. */
+DmObject *
+dm_upload_publish(DmUpload *upload)
+{
+	if (upload->state != DM_UPLOAD_SEALED)
+		elog(ERROR, "publish of an upload that is not sealed");
+	return dm_upload_finish(upload);
 }
 
 /* Makes the object appear, whole, and returns it in the current memory context. */
 DmObject *
 dm_upload_finish(DmUpload *upload)
 {
-	return upload->store->ops->upload_finish(upload);
+	DmObject *object;
+
+	if (upload->state == DM_UPLOAD_ENDED)
+		elog(ERROR, "finish of an upload that has ended");
+	object = upload->store->ops->upload_publish(upload);
+	upload->state = DM_UPLOAD_ENDED;
+	return object;
+}
+
+/* Gives an upload up: nothing of it stays. Does nothing if it has ended. */
+void
+dm_upload_abort(DmUpload *upload)
+{
+	if (upload->state == DM_UPLOAD_ENDED)
+		return;
+	upload->state = DM_UPLOAD_ENDED;
+	upload->store->ops->upload_abort(upload);
+}
+
+/* Removes an object; see store.h. */
+void
+dm_store_delete(DmStore *store, const DmObject *object)
+{
+	check_bucket(store, object->bucket);
+	store->ops->delete (store, object);
 }
 
 /* Deep copy into the current memory context. */
@@ -161,4 +226,14 @@ dm_object_raise_changed(const DmObject *object, const char *what)
 			(errcode(DM_ERRCODE_OBJECT_CHANGED),
 			 errmsg("object \"%s\" was %s while it was being read", dm_object_uri(object), what),
 			 errhint("Run the statement again.")));
+}
+
+/* Raises 42710: there is an object where a new one was to be made. */
+void
+dm_upload_raise_exists(const char *bucket, const char *key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("object \"s3://%s/%s\" already exists", bucket, key),
+			 errhint("Write to another URL, remove the object, or ask to overwrite it.")));
 }

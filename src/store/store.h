@@ -32,7 +32,7 @@ typedef struct DmStoreStats
 {
 	int64 list_requests;
 	int64 get_requests;
-	int64 put_requests;
+	int64 put_requests; /* all that write or remove, parts of an upload too */
 	int64 retries;
 	int64 bytes_in; /* body bytes received */
 } DmStoreStats;
@@ -67,13 +67,37 @@ extern DmFetch *dm_fetch_open(DmStore *store, List *objects);
 extern DmStream *dm_fetch_next(DmFetch *fetch, const DmObject **object);
 extern void dm_fetch_close(DmFetch *fetch);
 
+/* How an object is written; NULL where one is taken means all zero. */
+typedef struct DmUploadOptions
+{
+	bool create_only;		  /* an object of that key is an error (42710), and is never replaced */
+	const char *content_type; /* like "text/csv"; NULL: the store's own. A local directory keeps neither of these */
+	const char *content_encoding; /* like "gzip"; NULL: none */
+} DmUploadOptions;
+
 /*
- * Writes one object. Bytes are spooled (bounded memory) and the object appears, whole, at dm_upload_finish(), which
- * returns it with its etag and size. An upload that is not finished leaves nothing behind.
+ * Writes one object, whose bytes go to the store as they come, within datamill.prefetch_memory. The object is seen by
+ * nobody before it is published, and then it is whole: dm_upload_seal() brings all bytes to the store and frees the
+ * buffers, dm_upload_publish() makes the object appear and returns it, with its etag and size, in the current memory
+ * context. dm_upload_finish() does both, with one request if the object is small. What writes several objects seals each
+ * one as it ends and publishes all of them at the end.
+ *
+ * An upload lives in the memory context and subtransaction that it was opened in; one that is not published by their end, by
+ * commit too, or that dm_upload_abort() gives up, leaves nothing behind. A published object stays, whatever the transaction does.
  */
-extern DmUpload *dm_upload_open(DmStore *store, const char *bucket, const char *key);
+extern DmUpload *dm_upload_open(DmStore *store, const char *bucket, const char *key,
+								const DmUploadOptions *options);
 extern void dm_upload_write(DmUpload *upload, const char *data, Size len);
+extern void dm_upload_seal(DmUpload *upload);
+extern DmObject *dm_upload_publish(DmUpload *upload);
 extern DmObject *dm_upload_finish(DmUpload *upload);
+extern void dm_upload_abort(DmUpload *upload);
+
+/*
+ * Removes an object, of any etag; one that is not there is no error. Needs the rights of writing. Only bucket and key of the
+ * object are used.
+ */
+extern void dm_store_delete(DmStore *store, const DmObject *object);
 
 /* Splits s3://bucket/key into its parts (palloc'd; key may be empty). Raises 22023 on anything else. */
 extern void dm_url_split(const char *url, char **bucket, char **key);
