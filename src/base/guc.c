@@ -6,11 +6,28 @@
 #include "utils/guc.h"
 
 #include "base/guc.h"
+#include "base/hosts.h"
 
 char *dm_guc_default_server = NULL;
+char *dm_guc_allowed_hosts = NULL;
 int dm_guc_prefetch_memory_kb = 64 * 1024;
 int dm_guc_hash_bits = 64;
 int dm_guc_csv_buffer_bytes = 256 * 1024;
+
+/* Refuses a list of hosts that has an entry which cannot be understood. */
+static bool
+check_hosts(char **value, void **extra, GucSource source)
+{
+	const char *bad;
+	Size len;
+
+	if (!*value || dm_hosts_check(*value, &bad, &len))
+		return true;
+	GUC_check_errdetail("\"%.*s\" is no host name, pattern of host names, address or network.", (int) len, bad);
+	GUC_check_errhint("Write names (s3.example.com, *.example.com), addresses (10.1.2.3) or networks (10.0.0.0/8) "
+					  "between commas.");
+	return false;
+}
 
 /* Defines every setting of the extension. Called once, from _PG_init. */
 void
@@ -24,6 +41,16 @@ dm_guc_init(void)
 							   PGC_USERSET,
 							   0,
 							   NULL,
+							   NULL,
+							   NULL);
+	DefineCustomStringVariable("datamill.allowed_hosts",
+							   "Hosts that servers may be at whose owner is no superuser.",
+							   "Names, *.names, addresses and networks between commas. Empty: any host.",
+							   &dm_guc_allowed_hosts,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   check_hosts,
 							   NULL,
 							   NULL);
 	DefineCustomIntVariable("datamill.prefetch_memory",

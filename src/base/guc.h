@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 extern char *dm_guc_default_server;	  /* server an s3:// URL uses when none is named; empty: the only usable one */
+extern char *dm_guc_allowed_hosts;	  /* hosts that servers of users who are no superusers may be at; empty: any */
 extern int dm_guc_prefetch_memory_kb; /* ceiling of the bytes fetched ahead by one scan */
 extern int dm_guc_hash_bits;		  /* developer: bits of the key hash that are used, 1..64 */
 extern int dm_guc_csv_buffer_bytes;	  /* developer: first size of a CSV reader's buffer */

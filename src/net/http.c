@@ -300,10 +300,15 @@ dm_http_raise(const DmHttpRequest *request, const char *what)
 	const char *reason = held->error[0] ? held->error : curl_easy_strerror(held->result);
 
 	if (request->blocked[0])
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("%s: address %s may not be reached", what, request->blocked),
-				 errdetail("\"%s\" is at a link-local or metadata address.", url_origin(request->url))));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("%s: address %s may not be reached", what, request->blocked),
+			 request->not_allowed
+				 ? errdetail("\"%s\" is none of the hosts of setting datamill.allowed_hosts, which servers that no "
+							 "superuser owns are limited to.",
+							 url_origin(request->url))
+				 : errdetail("\"%s\" is at a link-local or metadata address.", url_origin(request->url))));
 	if (request->too_long)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),

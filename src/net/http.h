@@ -43,7 +43,8 @@ typedef struct DmHttpConfig
 {
 	const char *ca_file; /* NULL: the system's authorities */
 	bool verify_tls;
-	bool allow_link_local; /* metadata services and the like may be reached */
+	bool allow_link_local;	   /* metadata services and the like may be reached */
+	const char *allowed_hosts; /* list (hosts.h) of the only ones that may be reached; NULL: any */
 	int connect_timeout_ms;
 	int timeout_ms; /* a request without progress for so long ends */
 	int max_retries;
@@ -86,6 +87,7 @@ struct DmHttpRequest
 	bool too_long;								   /* the body was cut off at body_max */
 	bool refused;								   /* accept said no */
 	char blocked[64];							   /* the address that the guard refused, or "" */
+	bool not_allowed;							   /* ... since allowed_hosts does not name it */
 	char error_body[DM_HTTP_ERROR_BODY_BYTES + 1]; /* start of the body of any other answer */
 	Size error_len;
 	void *held; /* private */

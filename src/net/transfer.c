@@ -6,12 +6,15 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
+#include "base/hosts.h"
 #include "net/addr.h"
 #include "net/transfer.h"
 
@@ -133,6 +136,35 @@ seek_upload(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
+/* Finds the host of a URL without the brackets of an IPv6 address, and its length. */
+static const char *
+url_host(const char *url, Size *len)
+{
+	const char *host = strstr(url, "://");
+
+	host = host ? host + 3 : url;
+	if (*host == '[')
+		*len = strcspn(++host, "]");
+	else
+		*len = strcspn(host, ":/?#");
+	return host;
+}
+
+/* May the address be reached? Notes in the request why not. */
+static bool
+check_address(DmHttpRequest *request, const struct sockaddr *address)
+{
+	const DmHttpConfig *config = request->config;
+	Size len;
+	const char *host = url_host(request->url, &len);
+
+	request->not_allowed = config->allowed_hosts && !dm_hosts_match(config->allowed_hosts, host, len, address);
+	if (!request->not_allowed && (config->allow_link_local || !dm_addr_is_link_local(address)))
+		return true;
+	dm_addr_print(address, request->blocked, sizeof(request->blocked));
+	return false;
+}
+
 /* curl's socket factory: refuses addresses that may not be reached. */
 static curl_socket_t
 open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -140,15 +172,37 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	DmHttpRequest *request = arg;
 	curl_socket_t fd;
 
-	if (!request->config->allow_link_local && dm_addr_is_link_local(&address->addr))
-	{
-		dm_addr_print(&address->addr, request->blocked, sizeof(request->blocked));
+	if (!check_address(request, &address->addr))
 		return CURL_SOCKET_BAD;
-	}
 	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	if (fd >= 0)
 		ReserveExternalFD(); /* fd.c gives up files it could open again, so that there is room */
 	return fd;
+}
+
+/*
+ * curl's last call before a request is sent, on a new or a kept connection: refuses a kept one that another request, which
+ * may reach more, has opened.
+ */
+static int
+check_connection(void *arg, char *address, char *own_address, int port, int own_port)
+{
+	union
+	{
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} peer = {.any.sa_family = AF_UNSPEC};
+	DmHttpRequest *request = arg;
+
+	if (inet_pton(AF_INET, address, &peer.v4.sin_addr) == 1)
+		peer.any.sa_family = AF_INET;
+	else if (inet_pton(AF_INET6, address, &peer.v6.sin6_addr) == 1)
+		peer.any.sa_family = AF_INET6;
+	if (!check_address(request, &peer.any))
+		return CURL_PREREQFUNC_ABORT;
+	request->blocked[0] = '\0'; /* of the host's addresses one may be reached */
+	return CURL_PREREQFUNC_OK;
 }
 
 /* curl's counterpart: called when a connection is closed, which may be long after its request is gone. */
@@ -190,6 +244,8 @@ dm_transfer_setup(DmHttpRequest *request)
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, check_connection);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, note_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, note_body);

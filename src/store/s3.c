@@ -10,10 +10,12 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "base/errors.h"
+#include "base/guc.h"
 #include "net/retry.h"
 #include "store/s3.h"
 #include "store/s3_sign.h"
@@ -49,6 +51,8 @@ dm_s3_open(const DmStoreSettings *settings)
 	s3->store.context = CurrentMemoryContext;
 	s3->http.ca_file = settings->ca_file;
 	s3->http.verify_tls = settings->verify_tls;
+	if (dm_guc_allowed_hosts && *dm_guc_allowed_hosts && !superuser_arg(settings->owner))
+		s3->http.allowed_hosts = pstrdup(dm_guc_allowed_hosts);
 	s3->http.connect_timeout_ms = settings->connect_timeout_ms;
 	s3->http.timeout_ms = settings->timeout_ms;
 	s3->http.max_retries = settings->max_retries;
