@@ -17,12 +17,14 @@
 #include "executor/executor.h"
 #include "executor/nodeHash.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "cdc/cursor.h"
 #include "cdc/keytable.h"
 #include "cdc/match.h"
 #include "cdc/probe.h"
@@ -44,6 +46,7 @@ struct DmMatcher
 	int64 current_rows;		  /* rows seen in that scan */
 	DmRowBuffer *batch;		  /* source rows: tag = key hash, then position in keys; order = tuple id */
 	TupleTableSlot *old_slot; /* a row of current */
+	DmCursor *cursor;		  /* that fetches them by tuple id */
 	TupleTableSlot *spilled;  /* a source row, to and from temporary files */
 	AttrNumber compared;	  /* highest attribute of current that comparisons need */
 	uint64 hash_mask;
@@ -61,6 +64,8 @@ static bool batch_probe(DmMatcher *matcher);
 static void batch_check_duplicates(DmMatcher *matcher);
 static void candidate_settle(DmMatcher *matcher, const DmBufferedRow *row);
 static void row_settle(DmMatcher *matcher, const DmBufferedRow *row);
+static void cursor_begin(DmMatcher *matcher, uint64 first, uint64 last, int64 rows);
+static void cursor_end(DmMatcher *matcher);
 static void old_row_fetch(DmMatcher *matcher, uint64 tid);
 static bool columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, int ncolumns);
 static void unmatched_settle(DmMatcher *matcher);
@@ -259,6 +264,7 @@ static void
 batch_settle(DmMatcher *matcher)
 {
 	DmRowBuffer *batch = matcher->batch;
+	int first;
 
 	if (!matcher->keys)
 	{
@@ -269,20 +275,49 @@ batch_settle(DmMatcher *matcher)
 		MemoryContextSwitchTo(caller);
 		batch_spill_others(matcher);
 	}
-	for (int i = batch_look_up(matcher); i < batch->nrows; i++)
+	first = batch_look_up(matcher);
+	if (first < batch->nrows)
+		cursor_begin(matcher, batch->rows[first].order, batch->rows[batch->nrows - 1].order, batch->nrows - first);
+	for (int i = first; i < batch->nrows; i++)
 	{
 		MemoryContext caller;
 
 		CHECK_FOR_INTERRUPTS();
 		if (i + PREFETCH_DISTANCE < batch->nrows)
+		{
 			dm_keytable_prefetch_mark(matcher->keys, (int64) batch->rows[i + PREFETCH_DISTANCE].tag);
+			dm_row_buffer_prefetch(batch, &batch->rows[i + PREFETCH_DISTANCE]);
+		}
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
 		candidate_settle(matcher, &batch->rows[i]);
 		MemoryContextSwitchTo(caller);
 	}
-	ExecClearTuple(matcher->old_slot);
+	cursor_end(matcher);
 	dm_row_buffer_reset(batch);
+}
+
+/* Begins to fetch so many rows of current between two tuple ids. */
+static void
+cursor_begin(DmMatcher *matcher, uint64 first, uint64 last, int64 rows)
+{
+	Relation current = matcher->spec.apply.current;
+	double share = (double) ((last >> 16) - (first >> 16) + 1) / Max(RelationGetNumberOfBlocks(current), 1);
+	double between = matcher->current_rows * Min(share, 1.0);
+	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(matcher)); /* it outlives many rows */
+
+	matcher->cursor = dm_cursor_begin(
+		current, matcher->snapshot, matcher->old_slot, first, last, between > 0 ? rows / between : 0.0);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Ends that. */
+static void
+cursor_end(DmMatcher *matcher)
+{
+	if (matcher->cursor)
+		dm_cursor_end(matcher->cursor);
+	matcher->cursor = NULL;
 }
 
 /*
@@ -457,16 +492,7 @@ row_settle(DmMatcher *matcher, const DmBufferedRow *row)
 static void
 old_row_fetch(DmMatcher *matcher, uint64 tid)
 {
-	Relation current = matcher->spec.apply.current;
-	ItemPointerData item;
-
-	dm_tid_unpack(tid, &item);
-	if (!table_tuple_fetch_row_version(current, &item, matcher->snapshot, matcher->old_slot))
-		elog(ERROR,
-			 "row (%u,%u) of \"%s\" has vanished",
-			 ItemPointerGetBlockNumber(&item),
-			 ItemPointerGetOffsetNumber(&item),
-			 RelationGetRelationName(current));
+	dm_cursor_fetch(matcher->cursor, tid);
 	slot_getsomeattrs(matcher->old_slot, matcher->compared);
 }
 
@@ -495,6 +521,8 @@ unmatched_settle(DmMatcher *matcher)
 		matcher->spec.apply.counts->missing += count;
 		count = 0;
 	}
+	if (count > 0)
+		cursor_begin(matcher, tids[0], tids[count - 1], (int64) count);
 	for (uint64 i = 0; i < count; i++)
 	{
 		MemoryContext caller;
@@ -514,7 +542,7 @@ unmatched_settle(DmMatcher *matcher)
 			dm_apply_missing(matcher->apply, matcher->old_slot);
 		MemoryContextSwitchTo(caller);
 	}
-	ExecClearTuple(matcher->old_slot);
+	cursor_end(matcher);
 	pfree(tids);
 }
 

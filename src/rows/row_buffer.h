@@ -24,6 +24,10 @@ typedef struct DmRowBuffer
 	int natts;
 	TupleDesc desc;
 	MemoryContext context;
+	MemoryContext large_context; /* of values too long for a block */
+	char **blocks;
+	int nblocks;
+	int next_block;
 	Size max_bytes;
 	Size used_bytes;
 	char *free_space;
@@ -34,6 +38,8 @@ extern DmRowBuffer *dm_row_buffer_make(TupleDesc desc, Size max_bytes);
 extern bool dm_row_buffer_add(DmRowBuffer *buffer, const Datum *values, const bool *nulls, uint64 order,
 							  uint64 tag);
 extern void dm_row_buffer_sort(DmRowBuffer *buffer);
+/* Asks the processor to bring a row's values near, for a use that comes soon. */
+extern void dm_row_buffer_prefetch(const DmRowBuffer *buffer, const DmBufferedRow *row);
 extern void dm_row_buffer_reset(DmRowBuffer *buffer);
 
 #endif

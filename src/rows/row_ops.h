@@ -41,6 +41,8 @@ dm_value_equal(DmColumnOps *ops, Datum a, bool a_null, Datum b, bool b_null)
 {
 	if (a_null || b_null)
 		return a_null == b_null;
+	if (ops->typbyval && a == b)
+		return true; /* the same bits are equal by any type's rules */
 	return ops->equal(ops, a, b);
 }
 
