@@ -1,5 +1,5 @@
 /*
- * errors.c: redaction of secrets in texts that may reach a log or a client.
+ * errors.c: redaction of secrets, and of what is no text, in texts that may reach a log or a client.
  */
 #include "postgres.h"
 
@@ -24,5 +24,18 @@ dm_redact(char *text, const char *const *secrets, int nsecrets)
 			memset(hit, '*', len);
 			hit += len;
 		}
+	}
+}
+
+/* Makes a text of a remote fit for a message, in place: control characters become blanks, what is not ASCII question marks. */
+void
+dm_text_clean(char *text)
+{
+	for (char *p = text; *p; p++)
+	{
+		if ((uint8) *p < ' ' || *p == 0x7f)
+			*p = ' ';
+		else if (IS_HIGHBIT_SET(*p))
+			*p = '?';
 	}
 }

@@ -15,6 +15,8 @@
 /* A remote said no in a way that may pass: throttled or unavailable after all retries. */
 #define DM_ERRCODE_REMOTE_UNAVAILABLE MAKE_SQLSTATE('D', 'M', '0', '0', '2')
 
+/* Makes a text of a remote fit for a message: one line, valid in any database's encoding. */
+extern void dm_text_clean(char *text);
 extern void dm_redact(char *text, const char *const *secrets, int nsecrets);
 
 #endif

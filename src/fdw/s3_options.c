@@ -47,11 +47,29 @@ static const DmOption s3_table[] = {
 	{"credentials",
 	 DM_OPTION_ENUM,
 	 SERVER,
-	 .values = "mapping, anonymous, env",
-	 .later = "profile, imds, ecs, web_identity",
+	 .values = "mapping, anonymous, env, profile, imds, ecs, web_identity",
 	 .help = "where keys come from (default: the user mapping)"},
-	{"role_arn", DM_OPTION_STRING, SERVER, .unsupported = true, .help = "role to assume"},
-	{"external_id", DM_OPTION_STRING, SERVER, .unsupported = true, .help = "external id for the role"},
+	{"role_arn", DM_OPTION_STRING, SERVER, .help = "role to assume with the keys that credentials gives"},
+	{"external_id", DM_OPTION_STRING, SERVER, .help = "what the role asks for as a sign of who wants to be it"},
+	{"role_session_name", DM_OPTION_STRING, SERVER, .help = "name of the role's sessions (default: datamill)"},
+	{"role_duration",
+	 DM_OPTION_DURATION,
+	 SERVER,
+	 .min = 1000,
+	 .max = 43200000,
+	 .help = "life of a role's keys (default: that of the token service)"},
+	{"sts_endpoint",
+	 DM_OPTION_STRING,
+	 SERVER,
+	 .help = "http(s)://host[:port] of the token service that gives a role's keys"},
+	{"profile",
+	 DM_OPTION_STRING,
+	 SERVER,
+	 .help = "credentials 'profile': its name (default: AWS_PROFILE, else default)"},
+	{"web_identity_token_file",
+	 DM_OPTION_STRING,
+	 SERVER,
+	 .help = "credentials 'web_identity': the token's file (default: AWS_WEB_IDENTITY_TOKEN_FILE)"},
 	{"ca_file", DM_OPTION_STRING, SERVER, .help = "certificates to trust, a file on the server's host"},
 	{"verify_tls", DM_OPTION_BOOL, SERVER, .help = "check certificates (default: true)"},
 	{"buckets",
@@ -156,6 +174,56 @@ check_endpoint(const char *endpoint)
 				 errhint("Keys belong on a user mapping.")));
 }
 
+/* Checks the address of the token service. Raises HV024. */
+static void
+check_sts_endpoint(const char *endpoint)
+{
+	const char *host = strstr(endpoint, "://");
+
+	if ((strncmp(endpoint, "http://", 7) != 0 && strncmp(endpoint, "https://", 8) != 0) || host[3] == '\0' ||
+		host[3 + strcspn(host + 3, "/?#@ ")] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid value for option \"sts_endpoint\": \"%s\"", endpoint),
+				 errhint("Write https://host[:port] or http://host[:port].")));
+}
+
+/* Raises HV024 for an option that does nothing without another. */
+static void
+check_pair(List *options, const char *name, bool fits, const char *hint)
+{
+	if (dm_option_get(options, name) && !fits)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("option \"%s\" has no use here", name),
+				 errhint("%s", hint)));
+}
+
+/* Checks that the options which say where keys come from go together. */
+static void
+check_credentials(List *options)
+{
+	const char *credentials = dm_option_get(options, "credentials");
+	bool web_identity = credentials && strcmp(credentials, "web_identity") == 0;
+	bool has_role = dm_option_get(options, "role_arn") || web_identity;
+
+	check_pair(options,
+			   "role_arn",
+			   !credentials || strcmp(credentials, "anonymous") != 0,
+			   "Requests of credentials 'anonymous' are not signed.");
+	check_pair(options,
+			   "external_id",
+			   has_role && !web_identity,
+			   "It goes with role_arn, and credentials other than 'web_identity'.");
+	check_pair(options, "role_session_name", has_role, "It goes with role_arn.");
+	check_pair(options, "role_duration", has_role, "It goes with role_arn.");
+	check_pair(options,
+			   "profile",
+			   credentials && strcmp(credentials, "profile") == 0,
+			   "It goes with credentials 'profile'.");
+	check_pair(options, "web_identity_token_file", web_identity, "It goes with credentials 'web_identity'.");
+}
+
 /* Checks what goes beyond the type of a server's options. */
 static void
 check_server(List *options)
@@ -173,6 +241,8 @@ check_server(List *options)
 		check_right("option \"verify_tls\" to false", false);
 	if (credentials && strcmp(credentials, "mapping") != 0 && strcmp(credentials, "anonymous") != 0)
 		check_right("option \"credentials\" to the host's own identity", false);
+	if (dm_option_get(options, "sts_endpoint"))
+		check_sts_endpoint(dm_option_get(options, "sts_endpoint"));
 }
 
 /* Raises HV024 unless a mapping's keys come in pairs. */
@@ -222,7 +292,9 @@ dm_s3_options_check(List *options, Oid catalog)
 	if (place == SERVER)
 		check_server(options);
 	dm_options_check(&s3_options, place, options);
-	if (place == MAPPING)
+	if (place == SERVER)
+		check_credentials(options);
+	else if (place == MAPPING)
 		check_mapping(options);
 	else if (place == TABLE)
 		check_table(options);

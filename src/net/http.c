@@ -213,14 +213,15 @@ dm_http_advance(DmHttpRequest *request)
 	if (request->state == DM_HTTP_ENDED)
 	{
 		bool answered = held->result == CURLE_OK;
-		bool retry;
+		DmHttpVerdict verdict = DM_HTTP_ACCEPT;
 
-		if (answered)
-			retry =
-				request->judge ? request->judge(request) == DM_HTTP_RETRY : dm_retry_is_transient(request->status);
-		else
-			retry = is_transient_fault(request);
-		if (!retry || !schedule_retry(request))
+		if (answered && request->judge)
+			verdict = request->judge(request);
+		else if (answered ? dm_retry_is_transient(request->status) : is_transient_fault(request))
+			verdict = DM_HTTP_RETRY;
+		if (verdict == DM_HTTP_AGAIN)
+			begin_attempt(request);
+		else if (verdict == DM_HTTP_ACCEPT || !schedule_retry(request))
 			request->state = answered ? DM_HTTP_DONE : DM_HTTP_FAILED;
 	}
 	if (request->state == DM_HTTP_WAITING && request->retry_at_ms <= dm_clock_ms())
@@ -258,11 +259,12 @@ dm_http_perform(DmHttpRequest *request)
 	dm_http_start(request);
 	while (!dm_http_advance(request))
 		dm_http_pump(dm_http_wait_ms(request));
+	dm_pump_hurry();
 }
 
-/* The origin (scheme, host, port) of a URL, palloc'd: what a message may show of it. */
-static char *
-url_origin(const char *url)
+/* The origin of a URL; see http.h. */
+char *
+dm_http_origin(const char *url)
 {
 	const char *host = strstr(url, "://");
 
@@ -288,6 +290,19 @@ fault_hint(const DmHttpRequest *request)
 	}
 }
 
+/* Why a failed request has no answer; see http.h. */
+char *
+dm_http_fault(const DmHttpRequest *request)
+{
+	const DmTransfer *held = request->held;
+
+	if (request->blocked[0])
+		return psprintf("address %s may not be reached", request->blocked);
+	if (request->too_long)
+		return psprintf("the answer is longer than %zu bytes", request->body_max);
+	return pstrdup(held->error[0] ? held->error : curl_easy_strerror(held->result));
+}
+
 /* Raises the network error of a failed request. */
 void
 dm_http_raise(const DmHttpRequest *request, const char *what)
@@ -297,26 +312,25 @@ dm_http_raise(const DmHttpRequest *request, const char *what)
 	bool connecting = held->result == CURLE_COULDNT_CONNECT || held->result == CURLE_COULDNT_RESOLVE_HOST ||
 					  held->result == CURLE_SSL_CONNECT_ERROR || held->result == CURLE_PEER_FAILED_VERIFICATION ||
 					  held->result == CURLE_SSL_CACERT_BADFILE;
-	const char *reason = held->error[0] ? held->error : curl_easy_strerror(held->result);
 
 	if (request->blocked[0])
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("%s: address %s may not be reached", what, request->blocked),
+			 errmsg("%s: %s", what, dm_http_fault(request)),
 			 request->not_allowed
 				 ? errdetail("\"%s\" is none of the hosts of setting datamill.allowed_hosts, which servers that no "
 							 "superuser owns are limited to.",
-							 url_origin(request->url))
-				 : errdetail("\"%s\" is at a link-local or metadata address.", url_origin(request->url))));
+							 dm_http_origin(request->url))
+				 : errdetail("\"%s\" is at a link-local or metadata address.", dm_http_origin(request->url))));
 	if (request->too_long)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("%s: the answer is longer than %zu bytes", what, request->body_max),
-				 errdetail("The server is \"%s\".", url_origin(request->url))));
+				 errmsg("%s: %s", what, dm_http_fault(request)),
+				 errdetail("The server is \"%s\".", dm_http_origin(request->url))));
 	ereport(ERROR,
 			(errcode(connecting ? ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION : ERRCODE_CONNECTION_FAILURE),
-			 errmsg("%s: %s", what, reason),
-			 errdetail("The server is \"%s\"; attempts: %d.", url_origin(request->url), request->attempts),
+			 errmsg("%s: %s", what, dm_http_fault(request)),
+			 errdetail("The server is \"%s\"; attempts: %d.", dm_http_origin(request->url), request->attempts),
 			 hint ? errhint("%s", hint) : 0));
 }

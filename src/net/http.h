@@ -11,7 +11,8 @@
  * or just dm_http_perform(request). Afterwards state is DM_HTTP_DONE (status, headers and body are there, the status may
  * be any) or DM_HTTP_FAILED (no whole answer after all retries: dm_http_raise says why).
  *
- * prepare and judge run outside curl and may raise; accept and upload_read run inside it and must not.
+ * prepare and judge run outside curl and may raise; accept and upload_read run inside it and must not. prepare may perform
+ * another request, while which all other transfers of the backend go on.
  */
 #ifndef DM_HTTP_H
 #define DM_HTTP_H
@@ -36,7 +37,8 @@ typedef enum DmHttpState
 typedef enum DmHttpVerdict
 {
 	DM_HTTP_ACCEPT, /* done, whatever the status */
-	DM_HTTP_RETRY	/* as long as retries and time are left */
+	DM_HTTP_RETRY,	/* as long as retries and time are left */
+	DM_HTTP_AGAIN	/* at once, whatever is left: the owner knows that it ends (prepare will send something else) */
 } DmHttpVerdict;
 
 typedef struct DmHttpConfig
@@ -108,6 +110,10 @@ extern void dm_http_perform(DmHttpRequest *request);
 extern char *dm_http_header(const DmHttpRequest *request, const char *name);
 /* Copies it instead; false if it is not there or too long. For accept: raises nothing. */
 extern bool dm_http_header_copy(const DmHttpRequest *request, const char *name, char *out, Size size);
+/* Why a failed request has no answer, palloc'd, one line: the address that was refused, or what curl says. */
+extern char *dm_http_fault(const DmHttpRequest *request);
+/* The origin (scheme, host, port) of a URL, palloc'd: what a message may show of it. */
+extern char *dm_http_origin(const char *url);
 /* Raises the network error of a failed request; `what` is what could not be done, like "could not list bucket \"b\"". */
 extern void dm_http_raise(const DmHttpRequest *request, const char *what) pg_attribute_noreturn();
 

@@ -43,6 +43,7 @@ static int nsockets = 0;
 static bool sockets_changed = true;
 static int64 timer_at_ms = -1; /* when curl wants to be called, by dm_clock_ms; -1: not at all */
 static WaitEventSet *wait_set = NULL;
+static bool hurry = false; /* the next pump does not sleep */
 
 static void report_ended(void);
 
@@ -157,6 +158,13 @@ dm_pump_remove(CURL *easy)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+/* Lets the next pump not sleep; see pump.h. */
+void
+dm_pump_hurry(void)
+{
+	hurry = true;
+}
+
 /* Makes the wait set from curl's sockets, the latch and postmaster death. */
 static void
 build_wait_set(void)
@@ -188,6 +196,9 @@ sleep_ms(long max_ms)
 {
 	long timer_ms;
 
+	if (hurry)
+		max_ms = 0;
+	hurry = false;
 	if (timer_at_ms < 0)
 		return max_ms;
 	timer_ms = Max(timer_at_ms - dm_clock_ms(), 0);

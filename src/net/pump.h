@@ -28,5 +28,10 @@ dm_clock_ms(void)
 extern void dm_pump_init(DmPumpEnded ended);
 extern void dm_pump_add(CURL *easy);
 extern void dm_pump_remove(CURL *easy);
+/*
+ * The next pump does not sleep: what it would wait for may have come already, while a request was performed inside
+ * another's prepare.
+ */
+extern void dm_pump_hurry(void);
 
 #endif

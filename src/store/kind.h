@@ -11,28 +11,47 @@
 #include "base/compat.h"
 #include "store/store.h"
 
-/* The options of a server and of a user's mapping. Strings are NULL where not given. */
+/* Option credentials. All but the first two are the identity of the database server's host. */
+typedef enum DmCredentialSource
+{
+	DM_CREDENTIALS_MAPPING,
+	DM_CREDENTIALS_ANONYMOUS, /* requests are not signed */
+	DM_CREDENTIALS_ENV,
+	DM_CREDENTIALS_PROFILE,
+	DM_CREDENTIALS_IMDS,
+	DM_CREDENTIALS_ECS,
+	DM_CREDENTIALS_WEB_IDENTITY
+} DmCredentialSource;
+
+/* The options of a server, and whose mapping of it gives the keys. Strings are NULL where not given. */
 typedef struct DmStoreSettings
 {
 	Oid server;
 	Oid owner; /* of the server */
+	Oid user;  /* whose mapping gives the keys */
 	char *server_name;
 	char *endpoint; /* https://host[:port] or file:///dir, without a slash at the end */
 	char *region;
 	char *ca_file;
-	char *buckets;	   /* allowlist: patterns between commas */
-	bool virtual_host; /* url_style 'virtual' */
+	char *allowed_hosts; /* datamill.allowed_hosts, where it limits this server; NULL: any host */
+	char *buckets;		 /* allowlist: patterns between commas */
+	bool virtual_host;	 /* url_style 'virtual' */
 	bool verify_tls;
-	bool anonymous; /* requests are not signed */
-	bool env;		/* keys of the server process's environment */
 	int connect_timeout_ms;
 	int timeout_ms; /* ceiling of one request without progress */
 	int max_retries;
 	int max_concurrency;
 	int part_size_bytes; /* of a ranged GET */
-	char *access_key_id;
-	char *secret_access_key;
-	char *session_token;
+
+	/* Where keys come from; the keys themselves are in DmCredentials. */
+	DmCredentialSource source;
+	char *role_arn; /* to be assumed with the source's keys, or its web identity token */
+	char *external_id;
+	char *role_session_name;
+	int role_duration_s; /* 0: as the token service likes it */
+	char *sts_endpoint;
+	char *profile;
+	char *web_identity_token_file;
 } DmStoreSettings;
 
 typedef struct DmStoreOps
@@ -83,9 +102,6 @@ struct DmUpload
 
 /* settings.c */
 extern DmStoreSettings *dm_store_settings_read(Oid server_oid, Oid user_oid);
-
-/* credentials.c */
-extern void dm_credentials_env_read(DmStoreSettings *settings);
 
 /* local.c: endpoint file:///dir */
 extern DmStore *dm_local_open(const DmStoreSettings *settings);

@@ -1,7 +1,7 @@
 /*
  * s3.c: the S3 store: endpoint, one call and its signature, and what its error answers mean.
  *
- * A call is signed anew for every attempt, since the signature holds the time. Path style puts the bucket into the path,
+ * A call is signed anew for every attempt, since the signature holds the time, and keys may have been renewed. Path style puts the bucket into the path,
  * virtual style into the host name.
  */
 #include "postgres.h"
@@ -10,12 +10,10 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "base/errors.h"
-#include "base/guc.h"
 #include "net/retry.h"
 #include "store/s3.h"
 #include "store/s3_sign.h"
@@ -24,7 +22,6 @@
 #define DM_S3_BUDGET_MS (120 * 1000)
 
 static void prepare_call(DmHttpRequest *request);
-static DmHttpVerdict judge_call(DmHttpRequest *request);
 static void parse_endpoint(DmS3Store *s3);
 
 static const DmStoreOps s3_ops = {
@@ -51,23 +48,22 @@ dm_s3_open(const DmStoreSettings *settings)
 	s3->store.context = CurrentMemoryContext;
 	s3->http.ca_file = settings->ca_file;
 	s3->http.verify_tls = settings->verify_tls;
-	if (dm_guc_allowed_hosts && *dm_guc_allowed_hosts && !superuser_arg(settings->owner))
-		s3->http.allowed_hosts = pstrdup(dm_guc_allowed_hosts);
+	s3->http.allowed_hosts = settings->allowed_hosts;
 	s3->http.connect_timeout_ms = settings->connect_timeout_ms;
 	s3->http.timeout_ms = settings->timeout_ms;
 	s3->http.max_retries = settings->max_retries;
 	s3->http.budget_ms = DM_S3_BUDGET_MS;
 	parse_endpoint(s3);
+	s3->credentials = dm_credentials_open(settings);
 	return &s3->store;
 }
 
-/* Splits the endpoint into scheme, host and base path. A scheme's own port is left out, as in the Host header. */
+/* Splits the endpoint into scheme, host and base path. */
 static void
 parse_endpoint(DmS3Store *s3)
 {
 	const char *endpoint = s3->store.settings->endpoint;
 	const char *host = NULL;
-	const char *port;
 	Size len;
 
 	s3->tls = pg_strncasecmp(endpoint, "https://", 8) == 0;
@@ -82,10 +78,20 @@ parse_endpoint(DmS3Store *s3)
 				 errhint("Write https://host[:port], http://host[:port] or file:///directory.")));
 	len = strcspn(host, "/");
 	s3->base = pstrdup(host + len);
-	s3->host = pnstrdup(host, len);
-	port = strrchr(s3->host, ':');
-	if (port && strcmp(port, s3->tls ? ":443" : ":80") == 0)
-		s3->host[port - s3->host] = '\0';
+	s3->host = dm_s3_host_header(dm_http_origin(endpoint));
+}
+
+/* The Host header of an origin, palloc'd: host and port, without the scheme's own port. */
+char *
+dm_s3_host_header(const char *origin)
+{
+	bool tls = pg_strncasecmp(origin, "https://", 8) == 0;
+	char *host = pstrdup(strstr(origin, "://") + 3);
+	char *port = strrchr(host, ':');
+
+	if (port && strcmp(port, tls ? ":443" : ":80") == 0)
+		*port = '\0';
+	return host;
 }
 
 /* Makes a call of the store in the current memory context; the caller fills in what and where. */
@@ -98,7 +104,7 @@ dm_s3_call_make(DmS3Store *store, const char *method, int64 *counter)
 	call->http = dm_http_make(&store->http);
 	call->http->arg = call;
 	call->http->prepare = prepare_call;
-	call->http->judge = judge_call;
+	call->http->judge = dm_s3_call_judge;
 	call->http->method = method;
 	call->scratch = AllocSetContextCreate(CurrentMemoryContext, "datamill s3 call", ALLOCSET_SMALL_SIZES);
 	call->method = method;
@@ -159,33 +165,37 @@ add_header(DmHttpRequest *request, const char *name, const char *value)
 	dm_http_header_add(request, psprintf("%s: %s", name, value));
 }
 
-/* Signs the attempt and adds the headers of the signature. */
+/* Signs the attempt, getting keys first if need be, and adds the headers of the signature. */
 static void
 sign_call(DmS3Call *call, const char *host, const char *path)
 {
 	const DmStoreSettings *settings = call->store->store.settings;
+	const DmKeys *keys = dm_credentials_keys(call->store->credentials, &call->keys_serial);
 	char date[20];
 	char authorization[DM_S3_AUTHORIZATION_BYTES];
 	DmS3Sign sign = {call->method, path, call->query};
 	time_t now = time(NULL);
 	struct tm tm;
 
+	if (!keys)
+		return;
 	strftime(date, sizeof(date), "%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
 	sign.headers[sign.nheaders++] = (DmS3Header){"host", host};
 	sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-content-sha256", call->payload_sha256};
 	sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-date", date};
-	if (settings->session_token)
-		sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-security-token", settings->session_token};
+	if (keys->session_token)
+		sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-security-token", keys->session_token};
 	sign.payload_sha256 = call->payload_sha256;
 	sign.amz_date = date;
 	sign.region = settings->region;
-	sign.access_key_id = settings->access_key_id;
-	sign.secret_access_key = settings->secret_access_key;
+	sign.service = "s3";
+	sign.access_key_id = keys->access_key_id;
+	sign.secret_access_key = keys->secret_access_key;
 	if (!dm_s3_sign(&sign, authorization))
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),
 				 errmsg("could not sign a request for server \"%s\"", settings->server_name),
-				 errhint("Check the length of access_key_id, secret_access_key and region.")));
+				 errhint("Check the length of the access key, its secret and option region.")));
 	for (int i = 1; i < sign.nheaders; i++)
 		add_header(call->http, sign.headers[i].name, sign.headers[i].value);
 	add_header(call->http, "Authorization", authorization);
@@ -218,8 +228,7 @@ prepare_call(DmHttpRequest *request)
 	request->url =
 		psprintf("%s://%s%s%s%s", s3->tls ? "https" : "http", host, path, *call->query ? "?" : "", call->query);
 	add_header(request, "Host", host);
-	if (!s3->store.settings->anonymous)
-		sign_call(call, host, path);
+	sign_call(call, host, path);
 	for (int i = 0; i < call->nheaders; i++)
 		add_header(request, call->headers[i].name, call->headers[i].value);
 	if (call->if_match)
@@ -238,20 +247,34 @@ prepare_call(DmHttpRequest *request)
 	MemoryContextSwitchTo(old);
 }
 
-/* Judges an answer: what may pass is tried again. */
-static DmHttpVerdict
-judge_call(DmHttpRequest *request)
+/* True for an error code that says that keys are not, or no longer, known. */
+static bool
+is_about_lost_keys(const char *code)
 {
+	return strcmp(code, "ExpiredToken") == 0 || strcmp(code, "ExpiredTokenException") == 0 ||
+		   strcmp(code, "TokenRefreshRequired") == 0 || strcmp(code, "InvalidToken") == 0 ||
+		   strcmp(code, "InvalidAccessKeyId") == 0;
+}
+
+/* Judges an answer: what may pass is tried again, and so is what other keys may cure, with those; see s3.h. */
+DmHttpVerdict
+dm_s3_call_judge(DmHttpRequest *request)
+{
+	DmS3Call *call = request->arg;
+	DmCredentials *credentials = call->store->credentials;
 	DmS3Error error;
 
 	if (dm_retry_is_transient(request->status))
 		return DM_HTTP_RETRY;
-	if (request->status == 400)
-	{
-		dm_s3_call_error(request->arg, &error);
-		if (strcmp(error.code, "RequestTimeout") == 0 || strcmp(error.code, "SlowDown") == 0)
-			return DM_HTTP_RETRY;
-	}
+	if (request->status >= 200 && request->status <= 299)
+		dm_credentials_accept(credentials, call->keys_serial);
+	if (request->status != 400 && request->status != 401 && request->status != 403)
+		return DM_HTTP_ACCEPT;
+	dm_s3_call_error(call, &error);
+	if (strcmp(error.code, "RequestTimeout") == 0 || strcmp(error.code, "SlowDown") == 0)
+		return DM_HTTP_RETRY;
+	if (is_about_lost_keys(error.code) && dm_credentials_reject(credentials, call->keys_serial))
+		return DM_HTTP_AGAIN;
 	return DM_HTTP_ACCEPT;
 }
 
@@ -281,25 +304,10 @@ note_error_element(void *arg, const char *parent, const char *name, const char *
 	return true;
 }
 
-/* Makes a text of the server fit for a message: one line, valid in the database's encoding. */
-static void
-clean_text(char *text)
-{
-	for (char *p = text; *p; p++)
-	{
-		if ((uint8) *p < ' ' || *p == 0x7f)
-			*p = ' ';
-		else if (IS_HIGHBIT_SET(*p))
-			*p = '?';
-	}
-}
-
 /* Reads the error answer of a call, with its secrets blanked out. */
 void
 dm_s3_call_error(const DmS3Call *call, DmS3Error *error)
 {
-	const DmStoreSettings *settings = call->store->store.settings;
-	const char *secrets[] = {settings->secret_access_key, settings->session_token, settings->access_key_id};
 	const DmHttpRequest *http = call->http;
 	char *region = dm_http_header(http, "x-amz-bucket-region");
 	char *request_id = dm_http_header(http, "x-amz-request-id");
@@ -316,8 +324,8 @@ dm_s3_call_error(const DmS3Call *call, DmS3Error *error)
 		strlcpy(error->request_id, request_id, sizeof(error->request_id));
 	for (int i = 0; i < lengthof(texts); i++)
 	{
-		clean_text(texts[i]);
-		dm_redact(texts[i], secrets, lengthof(secrets));
+		dm_text_clean(texts[i]);
+		dm_credentials_redact(call->store->credentials, texts[i]);
 	}
 }
 
@@ -370,15 +378,6 @@ find_error_kind(const char *code, int status)
 	return (ErrorKind){code, ERRCODE_FDW_ERROR, NULL};
 }
 
-/* True for an error code whose cure is other keys, or more rights for them. */
-static bool
-is_about_keys(const char *code)
-{
-	return strcmp(code, "AccessDenied") == 0 || strcmp(code, "InvalidAccessKeyId") == 0 ||
-		   strcmp(code, "SignatureDoesNotMatch") == 0 || strcmp(code, "ExpiredToken") == 0 ||
-		   strcmp(code, "InvalidToken") == 0;
-}
-
 /* Raises for a call that did not succeed. */
 void
 dm_s3_call_raise(const DmS3Call *call, const char *what)
@@ -391,14 +390,7 @@ dm_s3_call_raise(const DmS3Call *call, const char *what)
 		dm_http_raise(call->http, what);
 	dm_s3_call_error(call, &error);
 	kind = find_error_kind(error.code, call->http->status);
-	/* Some servers forget temporary keys when they expire. */
-	if (strcmp(error.code, "InvalidAccessKeyId") == 0 && call->store->store.settings->session_token)
-		kind.hint =
-			"The temporary credentials may have expired. Put new ones into the user mapping (ALTER USER MAPPING).";
-	if (call->store->store.settings->env && is_about_keys(error.code))
-		kind.hint = "The keys are those of the database server's environment (credentials 'env'). Check them and "
-					"what they may "
-					"do; a change needs a restart.";
+	kind.hint = dm_credentials_hint(call->store->credentials, error.code, kind.hint);
 	initStringInfo(&detail);
 	if (error.message[0])
 		appendStringInfo(

@@ -8,6 +8,7 @@
 
 #include "base/compat.h"
 #include "net/http.h"
+#include "store/credentials.h"
 #include "store/kind.h"
 #include "store/s3_sign.h"
 
@@ -15,6 +16,7 @@ typedef struct DmS3Store
 {
 	DmStore store;
 	DmHttpConfig http;
+	DmCredentials *credentials;
 	bool tls;
 	char *host; /* with the port, if it is not the scheme's own */
 	char *base; /* path of the endpoint, percent-encoded as given, without a slash at the end */
@@ -40,6 +42,7 @@ typedef struct DmS3Call
 	int64 range_end;
 	int64 *counter; /* of the store's statistics; counts attempts */
 	void *owner;
+	uint64 keys_serial; /* of the keys that the attempt is signed with */
 } DmS3Call;
 
 /* Code, message and so on of an S3 error answer; "" where there is none. */
@@ -53,6 +56,10 @@ typedef struct DmS3Error
 } DmS3Error;
 
 extern DmS3Call *dm_s3_call_make(DmS3Store *store, const char *method, int64 *counter);
+/* What a call's http->judge does unless its maker has more to say, who then calls this first or last. */
+extern DmHttpVerdict dm_s3_call_judge(DmHttpRequest *request);
+/* The Host header of an origin (scheme, host, port), palloc'd. */
+extern char *dm_s3_host_header(const char *origin);
 extern void dm_s3_call_error(const DmS3Call *call, DmS3Error *error);
 /* Raises for a call that is done with an error status, or failed; `what` like "could not list bucket \"b\"". */
 extern void dm_s3_call_raise(const DmS3Call *call, const char *what) pg_attribute_noreturn();

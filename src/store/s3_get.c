@@ -20,7 +20,6 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "base/guc.h"
-#include "net/retry.h"
 #include "store/s3.h"
 
 /* Transfers under way are served at least each time the reader has taken so many bytes. */
@@ -328,11 +327,9 @@ judge_part(DmHttpRequest *request)
 {
 	const S3Part *part = ((DmS3Call *) request->arg)->owner;
 
-	if (dm_retry_is_transient(request->status))
-		return DM_HTTP_RETRY;
 	if (request->status >= 200 && request->status <= 299 && request->body_len < part->len)
 		return DM_HTTP_RETRY;
-	return DM_HTTP_ACCEPT;
+	return dm_s3_call_judge(request);
 }
 
 /* Raises if the head part has ended badly. */

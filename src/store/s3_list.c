@@ -9,8 +9,6 @@
 #include "postgres.h"
 
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
-#include "utils/datetime.h"
 
 #include "store/s3.h"
 
@@ -99,23 +97,6 @@ dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach e
 	MemoryContextDelete(context);
 }
 
-/* Reads "2026-01-31T12:34:56.789Z" (ISO 8601, always UTC). False if it is something else. */
-static bool
-read_time(const char *text, TimestampTz *time)
-{
-	int year, month, day, hour, minute;
-	double second;
-
-	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%lfZ", &year, &month, &day, &hour, &minute, &second) != 6 ||
-		!IS_VALID_JULIAN(year, month, day) || month < 1 || month > 12)
-		return false;
-	*time = ((int64) (date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * SECS_PER_DAY + hour * SECS_PER_HOUR +
-			 minute * SECS_PER_MINUTE) *
-				USECS_PER_SEC +
-			(int64) (second * USECS_PER_SEC + 0.5);
-	return true;
-}
-
 /* An etag without its double quotes, palloc'd. */
 static char *
 strip_quotes(const char *text)
@@ -136,7 +117,7 @@ note_object_element(DmObject *object, const char *name, const char *text)
 	else if (strcmp(name, "ETag") == 0)
 		object->etag = strip_quotes(text);
 	else if (strcmp(name, "LastModified") == 0)
-		return read_time(text, &object->modified);
+		return dm_iso_time_read(text, &object->modified);
 	else if (strcmp(name, "Size") == 0)
 	{
 		char *end;

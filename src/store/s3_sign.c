@@ -1,7 +1,7 @@
 /*
  * s3_sign.c: AWS Signature Version 4, as "Authenticating Requests (AWS Signature Version 4)" of the S3 API reference
  * describes it. S3's rule for the path differs from other services': it is encoded once and never normalized, so "//"
- * and "./" in keys stay.
+ * and "./" in keys stay. Other services are asked at path "/" only, where there is no difference.
  *
  * Calls nothing of the server, so test/unit can check it against the published vectors without one.
  */
@@ -89,7 +89,7 @@ dm_s3_sign(const DmS3Sign *request, char *authorization)
 
 	if (!hash_canonical_request(request, canonical))
 		return false;
-	snprintf(scope, sizeof(scope), "%.8s/%s/s3/aws4_request", request->amz_date, request->region);
+	snprintf(scope, sizeof(scope), "%.8s/%s/%s/aws4_request", request->amz_date, request->region, request->service);
 	snprintf(to_sign, sizeof(to_sign), "AWS4-HMAC-SHA256\n%s\n%s\n%s", request->amz_date, scope, canonical);
 	signed_ = derive_key(request, key) && hmac(key, sizeof(key), to_sign, mac);
 	OPENSSL_cleanse(key, sizeof(key));
@@ -150,7 +150,7 @@ derive_key(const DmS3Sign *request, uint8 *key)
 
 	strlcpy(date, request->amz_date, sizeof(date));
 	done = done && hmac(first, len, date, key) && hmac(key, SHA256_BYTES, request->region, key) &&
-		   hmac(key, SHA256_BYTES, "s3", key) && hmac(key, SHA256_BYTES, "aws4_request", key);
+		   hmac(key, SHA256_BYTES, request->service, key) && hmac(key, SHA256_BYTES, "aws4_request", key);
 	OPENSSL_cleanse(first, sizeof(first));
 	return done;
 }

@@ -1,5 +1,5 @@
 /*
- * s3_sign.h: AWS Signature Version 4 for one request whose body is not chunked. Uses nothing of the server.
+ * s3_sign.h: AWS Signature Version 4 for one request whose body is not chunked, to S3 or another service. Uses nothing of the server.
  */
 #ifndef DM_S3_SIGN_H
 #define DM_S3_SIGN_H
@@ -27,6 +27,7 @@ typedef struct DmS3Sign
 	const char *payload_sha256;
 	const char *amz_date; /* YYYYMMDDThhmmssZ */
 	const char *region;
+	const char *service; /* "s3", "sts" */
 	const char *access_key_id;
 	const char *secret_access_key;
 } DmS3Sign;

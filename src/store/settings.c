@@ -1,5 +1,5 @@
 /*
- * settings.c: reads the options of a server and of a user's mapping into DmStoreSettings.
+ * settings.c: reads the options of a server into DmStoreSettings.
  *
  * The validator has checked them when they were set; here a value that does not parse is still an error, since the
  * catalog can be older than the code.
@@ -9,10 +9,9 @@
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/syscache.h"
 
+#include "base/guc.h"
 #include "base/options.h"
 #include "store/kind.h"
 
@@ -21,8 +20,8 @@
 #define DM_STORE_MAX_PART_BYTES (512 * 1024 * 1024)
 
 static void read_server_option(DmStoreSettings *settings, DefElem *def);
-static void read_mapping(DmStoreSettings *settings, Oid user_oid);
-static void check_credentials(const char *value);
+static bool read_credential_option(DmStoreSettings *settings, DefElem *def);
+static DmCredentialSource read_source(DefElem *def);
 
 /* Reads the settings of a server for a user, in the current memory context. Raises HV000-class errors on bad values. */
 DmStoreSettings *
@@ -34,6 +33,7 @@ dm_store_settings_read(Oid server_oid, Oid user_oid)
 
 	settings->server = server_oid;
 	settings->owner = server->owner;
+	settings->user = user_oid;
 	settings->server_name = server->servername;
 	settings->region = DM_STORE_DEFAULT_REGION;
 	settings->verify_tls = true;
@@ -48,12 +48,8 @@ dm_store_settings_read(Oid server_oid, Oid user_oid)
 		settings->endpoint = psprintf("https://s3.%s.amazonaws.com", settings->region);
 	for (Size len = strlen(settings->endpoint); len > 8 && settings->endpoint[len - 1] == '/'; len--)
 		settings->endpoint[len - 1] = '\0';
-	if (strncmp(settings->endpoint, "file://", 7) == 0 || settings->anonymous)
-		return settings;
-	if (settings->env)
-		dm_credentials_env_read(settings);
-	else
-		read_mapping(settings, user_oid);
+	if (dm_guc_allowed_hosts && *dm_guc_allowed_hosts && !superuser_arg(settings->owner))
+		settings->allowed_hosts = pstrdup(dm_guc_allowed_hosts);
 	return settings;
 }
 
@@ -82,12 +78,8 @@ read_server_option(DmStoreSettings *settings, DefElem *def)
 		settings->region = defGetString(def);
 	else if (strcmp(name, "url_style") == 0)
 		settings->virtual_host = pg_strcasecmp(defGetString(def), "virtual") == 0;
-	else if (strcmp(name, "credentials") == 0)
-	{
-		check_credentials(defGetString(def));
-		settings->anonymous = strcmp(defGetString(def), "anonymous") == 0;
-		settings->env = strcmp(defGetString(def), "env") == 0;
-	}
+	else if (read_credential_option(settings, def))
+		return;
 	else if (strcmp(name, "ca_file") == 0)
 		settings->ca_file = defGetString(def);
 	else if (strcmp(name, "verify_tls") == 0)
@@ -106,53 +98,45 @@ read_server_option(DmStoreSettings *settings, DefElem *def)
 		settings->part_size_bytes = (int) Min(dm_option_size(name, defGetString(def)), DM_STORE_MAX_PART_BYTES);
 }
 
-/* Raises 0A000 for a way to find credentials that does not exist yet. */
-static void
-check_credentials(const char *value)
-{
-	if (strcmp(value, "mapping") != 0 && strcmp(value, "anonymous") != 0 && strcmp(value, "env") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("credentials \"%s\" are not supported yet", value),
-				 errhint("Use mapping (a user mapping holds the keys), anonymous or env.")));
-}
-
-/* True if the user, or PUBLIC, has a mapping for the server. */
+/* Stores an option that says where keys come from. False if it is another one. */
 static bool
-has_mapping(Oid server_oid, Oid user_oid)
+read_credential_option(DmStoreSettings *settings, DefElem *def)
 {
-	return SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(user_oid), ObjectIdGetDatum(server_oid)) ||
-		   SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server_oid));
+	const char *name = def->defname;
+
+	if (strcmp(name, "credentials") == 0)
+		settings->source = read_source(def);
+	else if (strcmp(name, "role_arn") == 0)
+		settings->role_arn = defGetString(def);
+	else if (strcmp(name, "external_id") == 0)
+		settings->external_id = defGetString(def);
+	else if (strcmp(name, "role_session_name") == 0)
+		settings->role_session_name = defGetString(def);
+	else if (strcmp(name, "role_duration") == 0)
+		settings->role_duration_s = (dm_option_duration_ms(name, defGetString(def)) + 999) / 1000;
+	else if (strcmp(name, "sts_endpoint") == 0)
+		settings->sts_endpoint = pstrdup(defGetString(def));
+	else if (strcmp(name, "profile") == 0)
+		settings->profile = defGetString(def);
+	else if (strcmp(name, "web_identity_token_file") == 0)
+		settings->web_identity_token_file = defGetString(def);
+	else
+		return false;
+	return true;
 }
 
-/* Reads the keys of the user's mapping. Raises 42704, with the command to run, when they are not there. */
-static void
-read_mapping(DmStoreSettings *settings, Oid user_oid)
+/* The source that option credentials names. Raises HV024 for a word that the validator would have refused. */
+static DmCredentialSource
+read_source(DefElem *def)
 {
-	ListCell *lc;
+	static const char *const names[] = {"mapping", "anonymous", "env", "profile", "imds", "ecs", "web_identity"};
 
-	if (has_mapping(settings->server, user_oid))
+	for (int i = 0; i < lengthof(names); i++)
 	{
-		foreach (lc, GetUserMapping(user_oid, settings->server)->options)
-		{
-			DefElem *def = lfirst(lc);
-
-			if (strcmp(def->defname, "access_key_id") == 0)
-				settings->access_key_id = defGetString(def);
-			else if (strcmp(def->defname, "secret_access_key") == 0)
-				settings->secret_access_key = defGetString(def);
-			else if (strcmp(def->defname, "session_token") == 0)
-				settings->session_token = defGetString(def);
-		}
+		if (strcmp(defGetString(def), names[i]) == 0)
+			return (DmCredentialSource) i;
 	}
-	if (!settings->access_key_id || !settings->secret_access_key)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("no credentials for server \"%s\" and user \"%s\"",
-					settings->server_name,
-					GetUserNameFromId(user_oid, true)),
-			 errhint("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...');",
-					 quote_identifier(GetUserNameFromId(user_oid, false)),
-					 quote_identifier(settings->server_name))));
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+			 errmsg("invalid value for option \"%s\": \"%s\"", def->defname, defGetString(def))));
 }

@@ -18,6 +18,7 @@
 #define PG_END_TRY() }
 #define PG_RE_THROW() abort()
 #define foreach(cell, list) for (cell = dm_first(list); cell; cell = dm_next(cell))
+#define dlist_foreach_modify(iter, list) for (dm_start(&(iter), list); (iter).cur; dm_step(&(iter)))
 #define LOG 15
 #define INFO 17
 #define NOTICE 18
