@@ -279,3 +279,12 @@ RETURNS TABLE (url text, records bigint)
 AS 'MODULE_PATHNAME', 'dm_generate_cdc_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.generate_cdc(bigint, bigint, integer, integer, double precision, double precision, double precision, text, text, bigint, text) IS
   'Writes two days of a made-up extract, one CSV object (part-00000.csv, with a header) into each of two folders: columns key1.. (uuid) and value1.. (numbers below 10^9). deleted, updated and unchanged are the shares of the initial records that day 2 deletes, changes in value1 and leaves alone; they sum to 1. incremental records make day 2: at least initial x (updated + unchanged), the rest have new keys. Same arguments, same bytes. Errors: 22023 numbers that cannot be met.';
+
+---------------------------------------------------------------- job
+
+CREATE FUNCTION datamill.cron_next(
+  schedule text, timezone text DEFAULT 'UTC', after timestamptz DEFAULT pg_catalog.now(), n integer DEFAULT 1)
+RETURNS SETOF timestamptz
+AS 'MODULE_PATHNAME', 'dm_cron_next_sql' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION datamill.cron_next(text, text, timestamptz, integer) IS
+  'The next n times, after a given one, at which a schedule is due in a time zone. A schedule is a cron expression of five fields (names, ranges, lists, steps, $ or L for the last day of the month), a macro (@hourly, @daily, @weekly, @monthly, @yearly), an interval (every 30 s, rate(5 minutes), 30 seconds; counted from `after`), @reboot or @after (no times). Where the clock is put forward, a time that is jumped over comes at the change; where it is put back, one that comes twice counts the first time; expressions whose minutes or hours begin with * follow elapsed time instead. Errors: 22023 no schedule, no time zone, or days that never come.';
