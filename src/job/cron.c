@@ -156,7 +156,8 @@ parse_element(Parser *parser)
 			parse_error(parser, psprintf("a step needs a range: write %d-%d/...", low, field->high));
 		step = parse_number(parser, 1, 999);
 	}
-	for (int i = low; i <= high; i += step)
+	Assert(low >= 0 && high < 64);
+	for (int i = Max(low, 0); i <= high; i += step)
 		bits |= UINT64CONST(1) << i;
 	return bits;
 }
@@ -215,8 +216,8 @@ void
 dm_cron_parse(const char *text, DmCron *cron)
 {
 	Parser parser = {text, text, &fields[0]};
-	uint64 bits[NFIELDS];
-	bool any[NFIELDS];
+	uint64 bits[NFIELDS] = {0};
+	bool any[NFIELDS] = {false};
 
 	for (int i = 0; i < lengthof(macros); i++)
 	{
