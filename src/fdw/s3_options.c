@@ -86,7 +86,7 @@ static const DmOption s3_table[] = {
 	 SERVER,
 	 .min = 64 * KB,
 	 .max = 512 * KB * KB,
-	 .help = "of a ranged GET (default: 8MB)"},
+	 .help = "of a ranged GET; of an upload, at least 5MB (default: 8MB)"},
 	{"access_key_id", DM_OPTION_STRING, MAPPING, .secret = true, .help = "id of the access key"},
 	{"secret_access_key", DM_OPTION_STRING, MAPPING, .secret = true, .help = "secret of the access key"},
 	{"session_token", DM_OPTION_STRING, MAPPING, .secret = true, .help = "token of temporary credentials"},

@@ -59,3 +59,17 @@ dm_addr_print(const struct sockaddr *address, char *text, Size size)
 	if (!raw || !inet_ntop(address->sa_family, raw, text, size))
 		strlcpy(text, "?", size);
 }
+
+/* Finds the host of a URL without the brackets of an IPv6 address, and its length. Raises nothing. */
+const char *
+dm_url_host(const char *url, Size *len)
+{
+	const char *host = strstr(url, "://");
+
+	host = host ? host + 3 : url;
+	if (*host == '[')
+		*len = strcspn(++host, "]");
+	else
+		*len = strcspn(host, ":/?#");
+	return host;
+}

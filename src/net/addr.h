@@ -12,5 +12,7 @@
 extern bool dm_addr_is_link_local(const struct sockaddr *address);
 /* Writes the address as text. */
 extern void dm_addr_print(const struct sockaddr *address, char *text, Size size);
+/* The host in a URL, without the brackets of an IPv6 address, and its length; not terminated. Raises nothing. */
+extern const char *dm_url_host(const char *url, Size *len);
 
 #endif

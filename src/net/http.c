@@ -11,6 +11,7 @@
 
 #include <time.h>
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "base/handle.h"
@@ -260,6 +261,33 @@ dm_http_perform(DmHttpRequest *request)
 	while (!dm_http_advance(request))
 		dm_http_pump(dm_http_wait_ms(request));
 	dm_pump_hurry();
+}
+
+/* Runs a request to its end and returns with interrupts held; see http.h. */
+void
+dm_http_perform_held(DmHttpRequest *request, int grace_ms)
+{
+	int64 answer_at_ms = -1; /* when a pending interrupt is answered */
+
+	HOLD_INTERRUPTS();
+	dm_http_start(request);
+	while (!dm_http_advance(request))
+	{
+		long wait_ms = dm_http_wait_ms(request);
+
+		if (InterruptPending && answer_at_ms < 0)
+			answer_at_ms = dm_clock_ms() + grace_ms;
+		if (answer_at_ms >= 0)
+			wait_ms = wait_ms < 0 ? grace_ms : Min(wait_ms, grace_ms);
+		dm_http_pump(wait_ms);
+		if (answer_at_ms >= 0 && dm_clock_ms() >= answer_at_ms)
+		{
+			RESUME_INTERRUPTS();
+			CHECK_FOR_INTERRUPTS();
+			HOLD_INTERRUPTS();
+			answer_at_ms = -1;
+		}
+	}
 }
 
 /* The origin of a URL; see http.h. */

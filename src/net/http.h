@@ -106,6 +106,11 @@ extern bool dm_http_advance(DmHttpRequest *request);
 extern void dm_http_stop(DmHttpRequest *request);
 extern void dm_http_free(DmHttpRequest *request);
 extern void dm_http_perform(DmHttpRequest *request);
+/*
+ * The same for a request whose answer must not be lost: an interrupt is answered only when it has waited for grace_ms, or
+ * after the end. Returns with interrupts held: the caller keeps what the answer says and then calls RESUME_INTERRUPTS().
+ */
+extern void dm_http_perform_held(DmHttpRequest *request, int grace_ms);
 /* Value of an answer's header, palloc'd, or NULL. */
 extern char *dm_http_header(const DmHttpRequest *request, const char *name);
 /* Copies it instead; false if it is not there or too long. For accept: raises nothing. */

@@ -136,27 +136,13 @@ seek_upload(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
-/* Finds the host of a URL without the brackets of an IPv6 address, and its length. */
-static const char *
-url_host(const char *url, Size *len)
-{
-	const char *host = strstr(url, "://");
-
-	host = host ? host + 3 : url;
-	if (*host == '[')
-		*len = strcspn(++host, "]");
-	else
-		*len = strcspn(host, ":/?#");
-	return host;
-}
-
 /* May the address be reached? Notes in the request why not. */
 static bool
 check_address(DmHttpRequest *request, const struct sockaddr *address)
 {
 	const DmHttpConfig *config = request->config;
 	Size len;
-	const char *host = url_host(request->url, &len);
+	const char *host = dm_url_host(request->url, &len);
 
 	request->not_allowed = config->allowed_hosts && !dm_hosts_match(config->allowed_hosts, host, len, address);
 	if (!request->not_allowed && (config->allow_link_local || !dm_addr_is_link_local(address)))

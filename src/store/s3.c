@@ -20,9 +20,12 @@
 
 /* No retry of a request starts later than this after its first attempt. */
 #define DM_S3_BUDGET_MS (120 * 1000)
+/* Life of a presigned URL: the longest there is. */
+#define DM_S3_PRESIGN_SECONDS (7 * 24 * 3600)
 
 static void prepare_call(DmHttpRequest *request);
 static void parse_endpoint(DmS3Store *s3);
+static void raise_sign(const DmStoreSettings *settings) pg_attribute_noreturn();
 
 static const DmStoreOps s3_ops = {
 	dm_s3_list,
@@ -165,6 +168,16 @@ add_header(DmHttpRequest *request, const char *name, const char *value)
 	dm_http_header_add(request, psprintf("%s: %s", name, value));
 }
 
+/* Raises for keys that cannot sign. */
+static void
+raise_sign(const DmStoreSettings *settings)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("could not sign a request for server \"%s\"", settings->server_name),
+			 errhint("Check the length of the access key, its secret and option region.")));
+}
+
 /* Signs the attempt, getting keys first if need be, and adds the headers of the signature. */
 static void
 sign_call(DmS3Call *call, const char *host, const char *path)
@@ -192,14 +205,83 @@ sign_call(DmS3Call *call, const char *host, const char *path)
 	sign.access_key_id = keys->access_key_id;
 	sign.secret_access_key = keys->secret_access_key;
 	if (!dm_s3_sign(&sign, authorization))
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_ERROR),
-				 errmsg("could not sign a request for server \"%s\"", settings->server_name),
-				 errhint("Check the length of the access key, its secret and option region.")));
+		raise_sign(settings);
 	for (int i = 1; i < sign.nheaders; i++)
 		add_header(call->http, sign.headers[i].name, sign.headers[i].value);
 	add_header(call->http, "Authorization", authorization);
 	explicit_bzero(authorization, sizeof(authorization));
+}
+
+/* Host of a call, palloc'd or the store's. */
+static char *
+call_host(const DmS3Call *call)
+{
+	DmS3Store *s3 = call->store;
+
+	return s3->store.settings->virtual_host ? psprintf("%s.%s", call->bucket, s3->host) : s3->host;
+}
+
+/* Path of a call, percent-encoded, palloc'd. */
+static char *
+call_path(const DmS3Call *call)
+{
+	bool in_host = call->store->store.settings->virtual_host;
+
+	return psprintf("%s%s%s%s%s",
+					call->store->base,
+					in_host ? "" : "/",
+					in_host ? "" : call->bucket,
+					call->key || in_host ? "/" : "",
+					call->key ? dm_s3_key_encode(call->key, true) : "");
+}
+
+/*
+ * Returns a URL, palloc'd, that does what the call does for as long as its keys live (at most seven days), without any
+ * header: it is a secret, as good as the keys for this one call. The query of the call must hold only names that sort after
+ * "X-Amz-". ("Authenticating Requests: Using Query Parameters" of the S3 API reference)
+ */
+char *
+dm_s3_call_presign(DmS3Call *call)
+{
+	const DmStoreSettings *settings = call->store->store.settings;
+	const DmKeys *keys = dm_credentials_keys(call->store->credentials, &call->keys_serial);
+	const char *scheme = call->store->tls ? "https" : "http";
+	char *host = call_host(call);
+	char *path = call_path(call);
+	DmS3Sign sign = {call->method, path};
+	char date[20];
+	char authorization[DM_S3_AUTHORIZATION_BYTES];
+	char *query;
+	char *signature;
+	time_t now = time(NULL);
+	struct tm tm;
+
+	if (!keys)
+		return psprintf("%s://%s%s?%s", scheme, host, path, call->query);
+	strftime(date, sizeof(date), "%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
+	query = psprintf(
+		"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=%s%%2F%.8s%%2F%s%%2Fs3%%2Faws4_request&X-Amz-Date=%s"
+		"&X-Amz-Expires=%d%s%s&X-Amz-SignedHeaders=host&%s",
+		dm_s3_key_encode(keys->access_key_id, false),
+		date,
+		settings->region,
+		date,
+		DM_S3_PRESIGN_SECONDS,
+		keys->session_token ? "&X-Amz-Security-Token=" : "",
+		keys->session_token ? dm_s3_key_encode(keys->session_token, false) : "",
+		call->query);
+	sign.query = query;
+	sign.headers[sign.nheaders++] = (DmS3Header){"host", host};
+	sign.payload_sha256 = "UNSIGNED-PAYLOAD";
+	sign.amz_date = date;
+	sign.region = settings->region;
+	sign.service = "s3";
+	sign.access_key_id = keys->access_key_id;
+	sign.secret_access_key = keys->secret_access_key;
+	signature = dm_s3_sign(&sign, authorization) ? strstr(authorization, "Signature=") : NULL;
+	if (!signature)
+		raise_sign(settings);
+	return psprintf("%s://%s%s?%s&X-Amz-%s", scheme, host, path, query, signature);
 }
 
 /*
@@ -212,19 +294,13 @@ prepare_call(DmHttpRequest *request)
 	DmS3Call *call = request->arg;
 	DmS3Store *s3 = call->store;
 	MemoryContext old;
-	bool in_host = s3->store.settings->virtual_host;
 	char *host;
 	char *path;
 
 	MemoryContextReset(call->scratch);
 	old = MemoryContextSwitchTo(call->scratch);
-	host = in_host ? psprintf("%s.%s", call->bucket, s3->host) : s3->host;
-	path = psprintf("%s%s%s%s%s",
-					s3->base,
-					in_host ? "" : "/",
-					in_host ? "" : call->bucket,
-					call->key || in_host ? "/" : "",
-					call->key ? dm_s3_key_encode(call->key, true) : "");
+	host = call_host(call);
+	path = call_path(call);
 	request->url =
 		psprintf("%s://%s%s%s%s", s3->tls ? "https" : "http", host, path, *call->query ? "?" : "", call->query);
 	add_header(request, "Host", host);

@@ -38,6 +38,8 @@ typedef struct DmS3Call
 	DmS3Header headers[DM_S3_CALL_HEADERS_MAX]; /* beside those of the signature; not signed */
 	int nheaders;
 	const char *payload_sha256;
+	const char *payload; /* bytes to send, NULL for none */
+	char payload_digest[DM_S3_SHA256_BYTES];
 	int64 range_start; /* -1: no range */
 	int64 range_end;
 	int64 *counter; /* of the store's statistics; counts attempts */
@@ -76,6 +78,32 @@ extern void dm_s3_list(DmStore *store, const char *bucket, const char *prefix, D
 extern DmFetch *dm_s3_fetch_open(DmStore *store, List *objects);
 extern DmStream *dm_s3_fetch_next(DmFetch *fetch, const DmObject **object);
 extern void dm_s3_fetch_close(DmFetch *fetch);
+/* A URL, palloc'd and a secret, that does what the call does for whoever has it. */
+extern char *dm_s3_call_presign(DmS3Call *call);
+/* An etag without its double quotes, palloc'd. */
+extern char *dm_s3_etag_strip(const char *text);
+
+/* s3_multipart.c */
+typedef struct DmS3Open DmS3Open;
+extern DmS3Call *dm_s3_upload_call(const DmUpload *upload, const char *method, int64 *counter);
+extern DmS3Call *dm_s3_put_call(const DmUpload *upload);
+extern char *dm_s3_put_etag(const DmS3Call *call, const char *what);
+extern void dm_s3_call_payload(DmS3Call *call, const char *data, Size len);
+extern void dm_s3_call_describe(DmS3Call *call, const DmUploadOptions *options);
+extern void dm_s3_call_check(const DmS3Call *call, const char *what);
+extern bool dm_s3_object_head(const DmUpload *upload, DmObject *object);
+extern bool dm_s3_object_is_ours(const DmUpload *upload, const char *etag, int64 size);
+extern DmS3Open *dm_s3_multipart_create(const DmUpload *upload, SubTransactionId subtransaction, char **upload_id);
+extern char *dm_s3_multipart_complete(const DmUpload *upload, const char *upload_id, List *etags, int64 size);
+
+/* s3_open.c: the uploads that must not outlive their transaction */
+extern DmS3Open *dm_s3_open_add(const DmUpload *upload, const char *upload_id, SubTransactionId subtransaction);
+extern void dm_s3_open_own(DmS3Open *open, DmS3Open **owner);
+extern void dm_s3_open_disown(DmS3Open *open);
+extern void dm_s3_open_sign(DmS3Open *open, const DmUpload *upload);
+extern void dm_s3_open_remove(DmS3Open *open);
+extern void dm_s3_open_abort(DmS3Open *open);
+
 extern DmUpload *dm_s3_upload_open(DmStore *store, const char *bucket, const char *key,
 								   const DmUploadOptions *options);
 extern void dm_s3_upload_write(DmUpload *upload, const char *data, Size len);

@@ -98,8 +98,8 @@ dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach e
 }
 
 /* An etag without its double quotes, palloc'd. */
-static char *
-strip_quotes(const char *text)
+char *
+dm_s3_etag_strip(const char *text)
 {
 	Size len = strlen(text);
 
@@ -115,7 +115,7 @@ note_object_element(DmObject *object, const char *name, const char *text)
 	if (strcmp(name, "Key") == 0)
 		object->key = pstrdup(text);
 	else if (strcmp(name, "ETag") == 0)
-		object->etag = strip_quotes(text);
+		object->etag = dm_s3_etag_strip(text);
 	else if (strcmp(name, "LastModified") == 0)
 		return dm_iso_time_read(text, &object->modified);
 	else if (strcmp(name, "Size") == 0)

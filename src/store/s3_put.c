@@ -1,265 +1,422 @@
 /*
- * s3_put.c: writes one object with a single PUT.
+ * s3_put.c: writes one object, with one PUT if it is no longer than a part, else as a multipart upload, and removes objects.
  *
- * Bytes are kept in a buffer of bounded size and, once there are more, in a temporary file of the server (under
- * temp_file_limit, removed with the transaction); a running SHA-256 of them is signed with the request, so S3 checks that it
- * got what was written. The object appears, whole, when the PUT succeeds.
+ * Bytes are gathered in the buffer of the next part. Once more come than it holds, the buffer is handed to a request of its own,
+ * which goes on while the caller produces the next part, and another buffer takes its place.
+ * 1. All parts but the last have exactly part_size bytes (some stores ask for it), which is never below S3's minimum.
+ * 2. The buffers of all uploads of the backend fit into datamill.prefetch_memory; two parts of an upload are always allowed. No more than max_concurrency parts of an upload are under way.
+ * 3. Each part's SHA-256 is signed with it, so the store checks that it got what was written. A part is kept until its answer is
+ *    there, so any part can be sent again.
+ * 4. From its creation until it is completed the upload is in the list of s3_open.c, which aborts it if this does not come to
+ *    pass. Sealed, it holds only its id and the parts' etags.
  */
 #include "postgres.h"
 
-#include <openssl/evp.h>
-
-#include "storage/fd.h"
+#include "access/xact.h"
+#include "common/md5.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "base/compat.h"
-#include "base/handle.h"
+#include "base/guc.h"
 #include "store/s3.h"
 
-#define DM_S3_SPOOL_BYTES (1024 * 1024)
-/* S3's own limit of a single PUT. */
-#define DM_S3_PUT_MAX_BYTES (INT64CONST(5) * 1024 * 1024 * 1024)
+/* S3's limits of a multipart upload, and of a part that is not the last one. */
+#define DM_S3_MAX_PARTS 10000
+#define DM_S3_MIN_PART_BYTES (5 * 1024 * 1024)
+#define DM_S3_FIRST_BUFFER_BYTES (64 * 1024)
+/* Parts under way are served at least each time the caller has written so many bytes. */
+#define DM_S3_PUMP_BYTES (256 * 1024)
+
+/* A part under way. */
+typedef struct S3Slot
+{
+	DmS3Call *call; /* kept for the next part */
+	char *buffer;	/* NULL: the slot is free */
+	int number;		/* from 1 */
+} S3Slot;
 
 typedef struct S3Upload
 {
 	DmUpload upload;
-	char *buffer;
+	MemoryContext context; /* of upload id and etags */
+	MemoryContext buffers; /* of buffers and calls; NULL once sealed */
+	Size part_size;
+	int64 bytes;  /* written */
+	char *buffer; /* of the part being filled, grows up to part_size */
 	Size used;
-	File file; /* 0: all bytes are in the buffer */
-	int64 file_bytes;
-	EVP_MD_CTX *digest;
-	DmHandle *digest_handle;
+	Size capacity;
+	char *spare; /* a buffer of part_size that is not in use, or NULL */
+	S3Slot *slots;
+	int nslots;
+	Size since_pump;
+	char *upload_id;				 /* NULL: no multipart upload */
+	DmS3Open *open;					 /* NULL: none, or the end of a transaction aborted it */
+	SubTransactionId subtransaction; /* in which the upload was opened */
+	MemoryContextCallback gone;
+	List *etags; /* of the parts, char * */
 } S3Upload;
 
-static void report_digest(void) pg_attribute_noreturn();
+/* Bytes that the buffers of all uploads of the backend hold. */
+static int64 memory_held = 0;
 
-/* Frees the digest that a handle owns. */
+static void send_part(S3Upload *s3);
+static void wait_slots(S3Upload *s3, bool block);
+static void free_buffers(S3Upload *s3);
+
+/* Gives back what the upload counts as held, when its buffers go with their context. Raises nothing. */
 static void
-release_digest(void *resource)
+release_buffers(void *arg)
 {
-	EVP_MD_CTX_free(resource);
+	S3Upload *s3 = arg;
+
+	memory_held -= s3->capacity;
+	if (s3->spare)
+		memory_held -= s3->part_size;
+	for (int i = 0; i < s3->nslots; i++)
+	{
+		if (s3->slots[i].buffer)
+			memory_held -= s3->part_size;
+	}
+	s3->buffer = s3->spare = NULL;
+	s3->used = s3->capacity = 0;
+	s3->nslots = 0;
+	s3->buffers = NULL;
 }
 
-/* Raises: the crypto library does not do its part. */
+/* The upload's memory goes: the list of open uploads must not tell it any more. Raises nothing. */
 static void
-report_digest(void)
+forget_owner(void *arg)
 {
-	ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute SHA-256 of an upload")));
+	S3Upload *s3 = arg;
+
+	if (s3->open)
+		dm_s3_open_disown(s3->open);
+	s3->open = NULL;
 }
 
-/* Raises unless a call succeeded; what is like "could not write". */
-static void
-check_call(const DmS3Call *call, const char *what)
-{
-	if (!dm_s3_call_succeeded(call))
-		dm_s3_call_raise(call, psprintf("%s object \"s3://%s/%s\"", what, call->bucket, call->key));
-}
-
-/* Raises 42710 if the key is taken and must not be replaced. */
-static void
-check_not_there(const S3Upload *s3)
-{
-	DmS3Call *call;
-
-	if (!s3->upload.options.create_only)
-		return;
-	call = dm_s3_call_make((DmS3Store *) s3->upload.store, "HEAD", &s3->upload.store->stats.list_requests);
-	call->bucket = s3->upload.bucket;
-	call->key = s3->upload.key;
-	dm_http_perform(call->http);
-	if (dm_s3_call_succeeded(call))
-		dm_upload_raise_exists(call->bucket, call->key);
-	if (call->http->state != DM_HTTP_DONE || call->http->status != 404)
-		check_call(call, "could not look for");
-	dm_http_free(call->http);
-}
-
-/* Adds a header to a call, unless it has no value. */
-static void
-call_header_add(DmS3Call *call, const char *name, const char *value)
-{
-	if (value)
-		call->headers[call->nheaders++] = (DmS3Header){name, value};
-}
-
-/* Starts an upload in the current memory context; nothing is sent yet. */
+/* Starts an upload in the current memory context; nothing is sent yet but the question whether the key is taken. */
 DmUpload *
 dm_s3_upload_open(DmStore *store, const char *bucket, const char *key, const DmUploadOptions *options)
 {
 	S3Upload *s3 = palloc0(sizeof(S3Upload));
+	int64 memory_max = dm_guc_prefetch_memory_kb * INT64CONST(1024);
+	MemoryContextCallback *callback;
+	DmObject object;
 
 	dm_upload_init(&s3->upload, store, bucket, key, options);
-	check_not_there(s3);
-	s3->buffer = palloc(DM_S3_SPOOL_BYTES);
-	s3->digest = EVP_MD_CTX_new();
-	if (!s3->digest)
-		report_digest();
-	s3->digest_handle = dm_handle_make(CurrentMemoryContext, s3->digest, release_digest);
-	if (EVP_DigestInit_ex(s3->digest, EVP_sha256(), NULL) != 1)
-		report_digest();
+	if (options->create_only && dm_s3_object_head(&s3->upload, &object))
+		dm_upload_raise_exists(bucket, key);
+	s3->part_size = Max(Min(store->settings->part_size_bytes, memory_max / 2), DM_S3_MIN_PART_BYTES);
+	s3->context = CurrentMemoryContext;
+	s3->subtransaction = GetCurrentSubTransactionId();
+	s3->gone.func = forget_owner;
+	s3->gone.arg = s3;
+	MemoryContextRegisterResetCallback(s3->context, &s3->gone);
+	s3->buffers = AllocSetContextCreate(s3->context, "datamill s3 upload", ALLOCSET_DEFAULT_SIZES);
+	callback = MemoryContextAlloc(s3->buffers, sizeof(MemoryContextCallback));
+	callback->func = release_buffers;
+	callback->arg = s3;
+	s3->slots = MemoryContextAllocZero(s3->buffers, sizeof(S3Slot) * store->settings->max_concurrency);
+	MemoryContextRegisterResetCallback(s3->buffers, callback);
+	s3->nslots = store->settings->max_concurrency;
 	return &s3->upload;
 }
 
-/* Writes bytes to the temporary file, all of them. */
+/* Makes room for len more bytes in the buffer, which has room for them within part_size. */
 static void
-spool(S3Upload *s3, const char *data, Size len)
+reserve_buffer(S3Upload *s3, Size len)
 {
-	if (s3->file == 0)
-		s3->file = OpenTemporaryFile(false);
-	while (len > 0)
-	{
-		int wrote;
+	Size capacity = Max(s3->capacity, DM_S3_FIRST_BUFFER_BYTES);
 
-		errno = 0;
-		wrote = FileWrite(s3->file,
-						  unconstify(char *, data),
-						  Min(len, 1024 * 1024 * 1024),
-						  s3->file_bytes,
-						  WAIT_EVENT_BUFFILE_WRITE);
-		if (wrote <= 0)
-		{
-			if (errno == 0)
-				errno = ENOSPC;
-			ereport(ERROR, (errcode_for_file_access(), errmsg("could not write to a temporary file: %m")));
-		}
-		s3->file_bytes += wrote;
-		data += wrote;
-		len -= wrote;
+	if (s3->used + len <= s3->capacity)
+		return;
+	if (s3->spare)
+	{
+		s3->buffer = s3->spare;
+		s3->capacity = s3->part_size;
+		s3->spare = NULL;
+		return;
 	}
+	while (capacity < s3->used + len)
+		capacity *= 2;
+	if (s3->upload_id) /* an upload of many parts has shown that it needs whole ones */
+		capacity = s3->part_size;
+	capacity = Min(capacity, s3->part_size);
+	s3->buffer = s3->buffer ? repalloc_huge(s3->buffer, capacity) : MemoryContextAllocHuge(s3->buffers, capacity);
+	memory_held += (int64) (capacity - s3->capacity);
+	s3->capacity = capacity;
 }
 
-/* Appends bytes to the upload. */
+/* Appends bytes; sends a part when one is full and more come. */
 void
 dm_s3_upload_write(DmUpload *upload, const char *data, Size len)
 {
 	S3Upload *s3 = (S3Upload *) upload;
 
-	if (s3->file_bytes + (int64) s3->used + (int64) len > DM_S3_PUT_MAX_BYTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("object \"s3://%s/%s\" is longer than 5 GB", upload->bucket, upload->key),
-				 errhint("Write several objects.")));
-	if (EVP_DigestUpdate(s3->digest, data, len) != 1)
-		report_digest();
-	if (s3->used + len > DM_S3_SPOOL_BYTES)
+	while (len > 0)
 	{
-		spool(s3, s3->buffer, s3->used);
-		s3->used = 0;
+		Size here;
+
+		if (s3->used == s3->part_size)
+			send_part(s3);
+		here = Min(len, s3->part_size - s3->used);
+		reserve_buffer(s3, here);
+		memcpy(s3->buffer + s3->used, data, here);
+		s3->used += here;
+		s3->bytes += here;
+		s3->since_pump += here;
+		data += here;
+		len -= here;
+		if (s3->since_pump >= DM_S3_PUMP_BYTES)
+			wait_slots(s3, false);
 	}
-	if (len > DM_S3_SPOOL_BYTES)
-		spool(s3, data, len);
+}
+
+/* Takes what came of a part that is over. Raises if it failed. */
+static void
+end_part(S3Upload *s3, S3Slot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(s3->context);
+	char *what = psprintf(
+		"could not write part %d of object \"s3://%s/%s\"", slot->number, s3->upload.bucket, s3->upload.key);
+
+	if (!dm_s3_call_succeeded(slot->call))
+		dm_s3_call_raise(slot->call, what);
+	list_nth_cell(s3->etags, slot->number - 1)->ptr_value = dm_s3_put_etag(slot->call, what);
+	pfree(what);
+	MemoryContextSwitchTo(old);
+	if (s3->spare)
+	{
+		pfree(slot->buffer);
+		memory_held -= s3->part_size;
+	}
 	else
+		s3->spare = slot->buffer;
+	slot->buffer = NULL;
+}
+
+/* Lets the parts under way go on, waiting for news if asked to. */
+static void
+wait_slots(S3Upload *s3, bool block)
+{
+	long wait_ms = block ? -1 : 0;
+	bool any = false;
+
+	for (int i = 0; i < s3->nslots; i++)
 	{
-		memcpy(s3->buffer + s3->used, data, len);
-		s3->used += len;
+		S3Slot *slot = &s3->slots[i];
+		long slot_ms;
+
+		if (!slot->buffer)
+			continue;
+		if (dm_http_advance(slot->call->http))
+		{
+			end_part(s3, slot);
+			wait_ms = 0;
+			continue;
+		}
+		any = true;
+		slot_ms = dm_http_wait_ms(slot->call->http);
+		if (slot_ms >= 0 && (wait_ms < 0 || slot_ms < wait_ms))
+			wait_ms = slot_ms;
+	}
+	s3->since_pump = 0;
+	if (any || !block) /* other uploads may have parts under way */
+		dm_http_pump(wait_ms);
+}
+
+/* A slot for the next part: waits until there is one, and memory for the buffer that will follow. */
+static S3Slot *
+take_slot(S3Upload *s3)
+{
+	int64 memory_max = dm_guc_prefetch_memory_kb * INT64CONST(1024);
+
+	for (;;)
+	{
+		S3Slot *free_slot = NULL;
+		bool busy = false;
+
+		for (int i = 0; i < s3->nslots; i++)
+		{
+			if (s3->slots[i].buffer)
+				busy = true;
+			else if (!free_slot)
+				free_slot = &s3->slots[i];
+		}
+		if (free_slot && (!busy || s3->spare || memory_held + (int64) s3->part_size <= memory_max))
+			return free_slot;
+		wait_slots(s3, true);
 	}
 }
 
-/* Gives curl bytes from an offset (inside curl: raises nothing; FileRead does not either). */
-static ssize_t
-read_spool(DmHttpRequest *request, int64 offset, char *buf, Size len)
+/* Raises: more parts than S3 takes. */
+static void
+check_parts(const S3Upload *s3)
 {
-	S3Upload *s3 = ((DmS3Call *) request->arg)->owner;
-
-	if (s3->file != 0)
-		return FileRead(s3->file, buf, len, offset, WAIT_EVENT_BUFFILE_READ);
-	if (offset >= (int64) s3->used)
-		return 0;
-	len = Min(len, s3->used - offset);
-	memcpy(buf, s3->buffer + offset, len);
-	return len;
+	if (list_length(s3->etags) < DM_S3_MAX_PARTS)
+		return;
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		 errmsg(
+			 "object \"s3://%s/%s\" is longer than %d parts", s3->upload.bucket, s3->upload.key, DM_S3_MAX_PARTS),
+		 errdetail("Each part has %zu bytes.", s3->part_size),
+		 errhint("Set max_file_size, so that several objects are written, or raise part_size of server \"%s\" "
+				 "(and datamill.prefetch_memory to twice that).",
+				 s3->upload.store->settings->server_name)));
 }
 
-/* The digest of all bytes written, 64 hex digits, palloc'd. */
-static char *
-finish_digest(S3Upload *s3)
+/* Hands the buffer to a request. Creates the upload first if there is none yet. */
+static void
+send_part(S3Upload *s3)
 {
-	uint8 bytes[EVP_MAX_MD_SIZE];
-	unsigned int len;
-	char *hex;
+	MemoryContext old = MemoryContextSwitchTo(s3->context);
+	S3Slot *slot;
 
-	if (EVP_DigestFinal_ex(s3->digest, bytes, &len) != 1)
-		report_digest();
-	dm_handle_free(s3->digest_handle);
-	hex = palloc(len * 2 + 1);
-	for (unsigned int i = 0; i < len; i++)
-		snprintf(hex + i * 2, 3, "%02x", bytes[i]);
-	return hex;
+	check_parts(s3);
+	if (!s3->upload_id)
+	{
+		s3->open = dm_s3_multipart_create(&s3->upload, s3->subtransaction, &s3->upload_id);
+		dm_s3_open_own(s3->open, &s3->open);
+	}
+	else if (!s3->open)
+		elog(ERROR, "the upload of object \"s3://%s/%s\" was aborted", s3->upload.bucket, s3->upload.key);
+	else
+		dm_s3_open_sign(s3->open, &s3->upload);
+	slot = take_slot(s3);
+	s3->etags = lappend(s3->etags, NULL);
+	MemoryContextSwitchTo(s3->buffers);
+	if (!slot->call)
+		slot->call = dm_s3_put_call(&s3->upload);
+	else
+		pfree(unconstify(char *, slot->call->query));
+	slot->number = list_length(s3->etags);
+	slot->call->query = psprintf("partNumber=%d&uploadId=%s", slot->number, dm_s3_key_encode(s3->upload_id, false));
+	slot->buffer = s3->buffer;
+	dm_s3_call_payload(slot->call, s3->buffer, s3->used);
+	memory_held += (int64) (s3->part_size - s3->capacity); /* a last part's buffer counts as a whole one */
+	s3->buffer = NULL;
+	s3->used = s3->capacity = 0;
+	dm_http_start(slot->call->http);
+	MemoryContextSwitchTo(old);
+	wait_slots(s3, false);
 }
 
-/* The etag of a PUT's answer, without quotes, palloc'd; "" if the server sends none. */
-static char *
-answer_etag(const DmHttpRequest *http)
+/* Waits until all parts are there. */
+static void
+finish_parts(S3Upload *s3)
 {
-	char *etag = dm_http_header(http, "ETag");
-	Size len = etag ? strlen(etag) : 0;
-
-	if (len >= 2 && etag[0] == '"' && etag[len - 1] == '"')
-		return pnstrdup(etag + 1, len - 2);
-	return etag ? etag : pstrdup("");
+	for (int i = 0; i < s3->nslots; i++)
+	{
+		while (s3->slots[i].buffer)
+			wait_slots(s3, true);
+	}
 }
 
-/* Writes what is left to the file, so that nothing is held in memory. */
+/* Frees buffers and calls. */
+static void
+free_buffers(S3Upload *s3)
+{
+	if (s3->buffers)
+		MemoryContextDelete(s3->buffers);
+}
+
+/* Brings all bytes to the store. Of an object without bytes there is nothing to bring. */
 void
 dm_s3_upload_seal(DmUpload *upload)
 {
 	S3Upload *s3 = (S3Upload *) upload;
 
-	spool(s3, s3->buffer, s3->used);
-	s3->used = 0;
-	pfree(s3->buffer);
-	s3->buffer = NULL;
+	if (s3->used > 0)
+		send_part(s3);
+	finish_parts(s3);
+	free_buffers(s3);
 }
 
-/* Frees what the upload holds. */
+/* The etag that the object has if it is what the buffer holds; NULL if it cannot be told. */
+static char *
+buffer_etag(const S3Upload *s3)
+{
+	char *hex = palloc(MD5_PASSWD_LEN);
+	const char *error = NULL;
+
+	return pg_md5_hash(s3->buffer ? s3->buffer : "", s3->used, hex, &error) ? hex : NULL;
+}
+
+/* Writes the object with one PUT of what the buffer holds. Returns its etag, palloc'd. */
+static char *
+put_object(S3Upload *s3)
+{
+	DmS3Call *call = dm_s3_put_call(&s3->upload);
+	char *etag;
+
+	dm_s3_call_payload(call, s3->buffer ? s3->buffer : "", s3->used);
+	dm_s3_call_describe(call, &s3->upload.options);
+	if (s3->upload.options.create_only)
+		call->headers[call->nheaders++] = (DmS3Header){"If-None-Match", "*"};
+	dm_http_perform(call->http);
+	if (call->http->status == 412)
+	{
+		/* There was none when the upload began; a first try may have made it, and its answer was lost. */
+		etag = buffer_etag(s3);
+		if (!dm_s3_object_is_ours(&s3->upload, etag, s3->bytes))
+			dm_upload_raise_exists(s3->upload.bucket, s3->upload.key);
+	}
+	else
+	{
+		dm_s3_call_check(call, "could not write");
+		etag = dm_s3_put_etag(call,
+							  psprintf("could not write object \"s3://%s/%s\"", s3->upload.bucket, s3->upload.key));
+	}
+	dm_http_free(call->http);
+	return etag;
+}
+
+/* Makes an object of the sealed parts. Returns its etag, palloc'd. */
+static char *
+complete_object(S3Upload *s3)
+{
+	DmObject object;
+	char *etag;
+
+	if (!s3->open)
+		elog(ERROR, "the upload of object \"s3://%s/%s\" was aborted", s3->upload.bucket, s3->upload.key);
+	/* Not all stores heed a condition on the completing call. */
+	if (s3->upload.options.create_only && dm_s3_object_head(&s3->upload, &object))
+		dm_upload_raise_exists(s3->upload.bucket, s3->upload.key);
+	etag = dm_s3_multipart_complete(&s3->upload, s3->upload_id, s3->etags, s3->bytes);
+	dm_s3_open_remove(s3->open);
+	return etag;
+}
+
+/* Makes the object appear, whole. */
+DmObject *
+dm_s3_upload_publish(DmUpload *upload)
+{
+	S3Upload *s3 = (S3Upload *) upload;
+	DmObject *object = palloc0(sizeof(DmObject));
+
+	if (s3->upload_id && s3->buffers)
+		dm_s3_upload_seal(upload);
+	object->etag = s3->upload_id ? complete_object(s3) : put_object(s3);
+	object->bucket = pstrdup(upload->bucket);
+	object->key = pstrdup(upload->key);
+	object->size = s3->bytes;
+	object->modified = GetCurrentTimestamp();
+	free_buffers(s3);
+	return object;
+}
+
+/* Stops what is under way and aborts the upload at the store. Raises nothing. */
 void
 dm_s3_upload_abort(DmUpload *upload)
 {
 	S3Upload *s3 = (S3Upload *) upload;
 
-	if (s3->file != 0)
-		FileClose(s3->file);
-	if (s3->buffer)
-		pfree(s3->buffer);
-	dm_handle_free(s3->digest_handle);
-}
-
-/* Sends the object; it is there, whole, when this returns. */
-DmObject *
-dm_s3_upload_publish(DmUpload *upload)
-{
-	S3Upload *s3 = (S3Upload *) upload;
-	DmS3Call *call = dm_s3_call_make((DmS3Store *) upload->store, "PUT", &upload->store->stats.put_requests);
-	DmObject *object = palloc0(sizeof(DmObject));
-
-	if (s3->file != 0 && s3->used > 0)
-	{
-		spool(s3, s3->buffer, s3->used);
-		s3->used = 0;
-	}
-	call->bucket = upload->bucket;
-	call->key = upload->key;
-	call->payload_sha256 = finish_digest(s3);
-	call->owner = s3;
-	call_header_add(call, "Content-Type", upload->options.content_type);
-	call_header_add(call, "Content-Encoding", upload->options.content_encoding);
-	call_header_add(call, "If-None-Match", upload->options.create_only ? "*" : NULL);
-	call->http->upload_read = read_spool;
-	call->http->upload_bytes = s3->file_bytes + s3->used;
-	call->http->body_max = DM_HTTP_ERROR_BODY_BYTES;
-	dm_http_perform(call->http);
-	if (call->http->status == 412)
-		dm_upload_raise_exists(upload->bucket, upload->key);
-	check_call(call, "could not write");
-	object->bucket = pstrdup(upload->bucket);
-	object->key = pstrdup(upload->key);
-	object->etag = answer_etag(call->http);
-	object->size = call->http->upload_bytes;
-	object->modified = GetCurrentTimestamp();
-	dm_http_free(call->http);
-	dm_s3_upload_abort(upload);
-	return object;
+	free_buffers(s3);
+	if (s3->open)
+		dm_s3_open_abort(s3->open);
 }
 
 /* Removes an object; none is no error. */
@@ -273,6 +430,6 @@ dm_s3_delete(DmStore *store, const DmObject *object)
 	call->http->body_max = DM_HTTP_ERROR_BODY_BYTES;
 	dm_http_perform(call->http);
 	if (call->http->state != DM_HTTP_DONE || call->http->status != 404)
-		check_call(call, "could not remove");
+		dm_s3_call_check(call, "could not remove");
 	dm_http_free(call->http);
 }

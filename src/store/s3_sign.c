@@ -54,6 +54,18 @@ write_hex(const uint8 *bytes, char *hex)
 	hex[SHA256_BYTES * 2] = '\0';
 }
 
+/* SHA-256 of bytes; see s3_sign.h. */
+bool
+dm_s3_sha256(const char *data, Size len, char *hex)
+{
+	uint8 bytes[SHA256_BYTES];
+
+	if (EVP_Digest(data, len, bytes, NULL, EVP_sha256(), NULL) != 1)
+		return false;
+	write_hex(bytes, hex);
+	return true;
+}
+
 /* HMAC-SHA256 of text under key. */
 static bool
 hmac(const void *key, Size key_len, const char *text, uint8 *out)

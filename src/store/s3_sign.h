@@ -8,6 +8,7 @@
 
 /* Hex SHA-256 of no bytes: the payload of a GET. */
 #define DM_S3_EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define DM_S3_SHA256_BYTES 65
 #define DM_S3_AUTHORIZATION_BYTES 1024
 #define DM_S3_SIGNED_HEADERS_MAX 8
 
@@ -34,6 +35,8 @@ typedef struct DmS3Sign
 
 /* Writes the value of the Authorization header (at most DM_S3_AUTHORIZATION_BYTES). False if the library fails. */
 extern bool dm_s3_sign(const DmS3Sign *request, char *authorization);
+/* Writes the SHA-256 of data as DM_S3_SHA256_BYTES - 1 hex digits and a zero. False if the library fails. */
+extern bool dm_s3_sha256(const char *data, Size len, char *hex);
 /* Percent-encodes text as S3 wants it (RFC 3986 unreserved characters stay). out has room for 3 * strlen + 1 bytes. */
 extern void dm_s3_encode(const char *text, bool keep_slash, char *out);
 

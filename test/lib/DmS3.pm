@@ -58,24 +58,28 @@ sub s3
 	return $out;
 }
 
-# Starts the fault server. Returns (http => URL, pid).
+# Starts the fault server. Returns (http => URL, https => URL, ca, pid).
 sub start_faults
 {
-	my $file = PostgreSQL::Test::Utils::tempdir_short() . '/port';
+	my $dir = PostgreSQL::Test::Utils::tempdir_short();
+	my ($file, $pem) = ("$dir/port", "$dir/tls.pem");
+	system("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
+		  . "-addext subjectAltName=IP:127.0.0.1 -keyout $pem -out $dir/ca.pem 2>/dev/null && cat $dir/ca.pem >>$pem");
 	my $pid = fork();
 	if (!$pid)
 	{
 		open STDIN, '<', '/dev/null';
 		open STDOUT, '>', "$PostgreSQL::Test::Utils::log_path/faults.log";
 		open STDERR, '>&', \*STDOUT;
-		exec('python3', "$lib/fault_server.py", $file) or POSIX::_exit(1);
+		exec('python3', "$lib/fault_server.py", $file, $pem) or POSIX::_exit(1);
 	}
 	for (1 .. 300)
 	{
 		last if -s $file;
 		select undef, undef, undef, 0.1;
 	}
-	%faults = (pid => $pid, http => 'http://127.0.0.1:' . PostgreSQL::Test::Utils::slurp_file($file));
+	my ($http, $https) = split / /, PostgreSQL::Test::Utils::slurp_file($file);
+	%faults = (pid => $pid, http => "http://127.0.0.1:$http", https => "https://127.0.0.1:$https", ca => "$dir/ca.pem");
 	return %faults;
 }
 

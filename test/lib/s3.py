@@ -7,6 +7,10 @@ the other way round. The signature is its own, not the extension's.
     s3.py get BUCKET KEY                print an object
     s3.py many BUCKET PREFIX N          write PREFIX00000.csv .. with "id,v" and one row each
     s3.py rm BUCKET KEY
+    s3.py head BUCKET KEY               headers of an object, "name: value" a line, names in lower case
+    s3.py uploads BUCKET                multipart uploads that are open: upload id and key, a line each
+    s3.py parts BUCKET KEY UPLOAD       sizes of the parts of one
+    s3.py multipart BUCKET KEY [BYTES]  begin one, with one part, and leave it open; prints its id
     s3.py sts SECONDS                   temporary credentials: access key, secret, token, a line each
 
 Environment: S3_ENDPOINT (http://host:port), S3_KEY, S3_SECRET.
@@ -26,13 +30,13 @@ KEY = os.environ.get("S3_KEY", "RGWTESTKEY")
 SECRET = os.environ.get("S3_SECRET", "rgw/test+secret=key")
 
 
-def sign(method, path, body, service, region="us-east-1"):
+def sign(method, path, query, body, service, region="us-east-1"):
     """Headers of a request signed with AWS Signature Version 4."""
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     digest = hashlib.sha256(body).hexdigest()
     headers = {"host": HOST, "x-amz-content-sha256": digest, "x-amz-date": now}
     names = ";".join(sorted(headers))
-    canonical = "\n".join([method, path, ""] + [f"{n}:{headers[n]}" for n in sorted(headers)] + ["", names, digest])
+    canonical = "\n".join([method, path, query] + [f"{n}:{headers[n]}" for n in sorted(headers)] + ["", names, digest])
     scope = f"{now[:8]}/{region}/{service}/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = ("AWS4" + SECRET).encode()
@@ -43,16 +47,21 @@ def sign(method, path, body, service, region="us-east-1"):
     return headers
 
 
-def call(method, path, body=b"", service="s3"):
-    """One request; returns the body of a 2xx answer, exits with the answer's text on any other."""
+def answer_of(method, path, body=b"", service="s3", query=""):
+    """One request; returns headers (in lower case) and body of a 2xx answer, exits with the answer's text on any other."""
     connection = http.client.HTTPConnection(HOST, timeout=60)
-    connection.request(method, path, body=body, headers=sign(method, path, body, service))
+    connection.request(method, path + ("?" + query if query else ""), body=body, headers=sign(method, path, query, body, service))
     answer = connection.getresponse()
     data = answer.read()
     connection.close()
     if not 200 <= answer.status <= 299:
         sys.exit(f"{method} {path}: {answer.status} {data.decode(errors='replace')}")
-    return data
+    return {name.lower(): value for name, value in answer.getheaders()}, data
+
+
+def call(method, path, body=b"", service="s3", query=""):
+    """The body of a 2xx answer."""
+    return answer_of(method, path, body, service, query)[1]
 
 
 def path_of(bucket, key):
@@ -75,6 +84,25 @@ def sts(seconds):
         print(re.search(f"<{name}>(.*?)</{name}>", answer).group(1))
 
 
+def uploads(bucket):
+    """Open uploads of a bucket."""
+    answer = call("GET", "/" + bucket, query="uploads=").decode()
+    for upload in re.findall("<Upload>(.*?)</Upload>", answer, re.S):
+        print(re.search("<UploadId>(.*?)</UploadId>", upload).group(1), re.search("<Key>(.*?)</Key>", upload).group(1))
+
+
+def multipart(bucket, key, size):
+    """Leaves an upload open."""
+    upload = re.search("<UploadId>(.*?)</UploadId>", call("POST", path_of(bucket, key), query="uploads=").decode()).group(1)
+    call("PUT", path_of(bucket, key), b"x" * size, query="partNumber=1&uploadId=" + urllib.parse.quote(upload, safe="-_.~"))
+    print(upload)
+
+
+def parts(bucket, key, upload):
+    answer = call("GET", path_of(bucket, key), query="uploadId=" + urllib.parse.quote(upload, safe="-_.~")).decode()
+    print(" ".join(re.findall("<Size>(.*?)</Size>", answer)))
+
+
 def main(command, *args):
     if command == "mb":
         call("PUT", "/" + args[0])
@@ -84,6 +112,15 @@ def main(command, *args):
         sys.stdout.buffer.write(call("GET", path_of(args[0], args[1])))
     elif command == "rm":
         call("DELETE", path_of(args[0], args[1]))
+    elif command == "head":
+        for name, value in sorted(answer_of("HEAD", path_of(args[0], args[1]))[0].items()):
+            print(f"{name}: {value}")
+    elif command == "uploads":
+        uploads(args[0])
+    elif command == "parts":
+        parts(*args)
+    elif command == "multipart":
+        multipart(args[0], args[1], int(args[2]) if len(args) > 2 else 10)
     elif command == "many":
         many(args[0], args[1], int(args[2]))
     elif command == "sts":
