@@ -11,6 +11,7 @@
 #include "stream/gunzip.c"
 #include "stream/memory.c"
 #include "stream/plain.c"
+#include "stream/sink.c"
 #include "stream/stream.c"
 #include "stream/zstd.c"
 
