@@ -152,6 +152,13 @@ $$;
 COMMENT ON FUNCTION datamill.load_status(regclass) IS
   'What load() has loaded into a table: objects, how many contents of them beyond the first, rows, bytes and the time of the last load, as far as the caller sees them in datamill.loaded_objects.';
 
+CREATE FUNCTION datamill.unload(
+  source text, url text, options jsonb DEFAULT '{}',
+  OUT files bigint, OUT rows bigint, OUT bytes bigint, OUT receipt text)
+AS 'MODULE_PATHNAME', 'dm_unload_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.unload(text, text, jsonb) IS
+  'Writes the rows of a source (a relation, one query, or an object URL) to objects whose keys begin with that of the URL s3://bucket/prefix: prefix00000.csv and so on. None of them appears before all rows are written. Options: server, format (csv, jsonl, json), header, delimiter, quote, escape, null, encoding, force_quote, compression (none, gzip, zstd), level, max_file_size, partition_by, include, manifest, overwrite, extension, empty, source, and Redshift''s addquotes, gzip, zstd, maxfilesize, allowoverwrite, cleanpath, parallel. Returns the objects, rows and bytes as stored, and the id of the receipt (NULL in a read-only transaction). Errors: 42710 an object that is there already, 42703 a column of an option that there is not, 22023 a URL or an option that is wrong.';
+
 ---------------------------------------------------------------- cdc
 
 CREATE TABLE datamill.dataset_catalog (

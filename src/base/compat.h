@@ -94,8 +94,23 @@
 #define dm_eval_plan_qual_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1)
 #endif
 
-/* ExecInsertIndexTuples() got a flag for summarizing indexes in 16. */
+/* The subtransaction that gave a table its present file; 16 renamed it. */
+#include "utils/rel.h"
+#if PG_VERSION_NUM >= 160000
+#define dm_new_file_subid(rel) ((rel)->rd_newRelfilelocatorSubid)
+#else
+#define dm_new_file_subid(rel) ((rel)->rd_newRelfilenodeSubid)
+#endif
+
+/* 18 dropped the promise to run a query only once. */
 #include "executor/executor.h"
+#if PG_VERSION_NUM >= 180000
+#define dm_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0)
+#else
+#define dm_executor_run(query) ExecutorRun(query, ForwardScanDirection, 0, true)
+#endif
+
+/* ExecInsertIndexTuples() got a flag for summarizing indexes in 16. */
 #include "parser/parse_relation.h"
 #if PG_VERSION_NUM >= 160000
 #define dm_insert_index_tuples(rri, slot, estate, update)                                                          \

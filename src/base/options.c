@@ -234,7 +234,8 @@ check_value(const DmOption *option, const char *value, int sqlstate)
 				value_error(option, value, sqlstate, "It must not be empty.");
 			break;
 		case DM_OPTION_TEXT:
-		case DM_OPTION_OBJECT: break;
+		case DM_OPTION_OBJECT:
+		case DM_OPTION_NAMES: break;
 		case DM_OPTION_BOOL:
 			if (!parse_bool(value, &flag))
 				value_error(option, value, sqlstate, "It must be true or false.");
@@ -273,6 +274,29 @@ dm_options_check(const DmOptionSet *set, int where, List *defelems)
 	}
 }
 
+/* Raises 22023 unless the value is a name or an array of names. */
+static void
+check_json_names(const DmOption *option, const JsonbValue *value)
+{
+	bool good = value->type == jbvString && value->val.string.len > 0;
+
+	if (value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data))
+	{
+		good = JsonContainerSize(value->val.binary.data) > 0;
+		for (uint32 i = 0; i < JsonContainerSize(value->val.binary.data); i++)
+		{
+			JsonbValue *element = getIthJsonbValueFromContainer(value->val.binary.data, i);
+
+			good &= element->type == jbvString && element->val.string.len > 0;
+		}
+	}
+	if (!good)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" must be an array of names", option->name),
+				 errhint("For example [\"a\", \"b\"].")));
+}
+
 /* Checks the JSON value of an option; booleans and numbers may stand as such or as strings. Raises 22023. */
 static void
 check_json_value(const DmOption *option, const JsonbValue *value)
@@ -284,6 +308,11 @@ check_json_value(const DmOption *option, const JsonbValue *value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" is null", option->name),
 				 errhint("Leave it out to have its default.")));
+	if (option->type == DM_OPTION_NAMES)
+	{
+		check_json_names(option, value);
+		return;
+	}
 	if ((value->type == jbvBinary) != (option->type == DM_OPTION_OBJECT))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -28,7 +28,8 @@ typedef enum DmOptionType
 	DM_OPTION_DURATION, /* seconds, or a time with its unit (500ms, 2min); min..max in ms */
 	DM_OPTION_CHAR,		/* one single-byte character */
 	DM_OPTION_ENUM,		/* one word of values */
-	DM_OPTION_OBJECT	/* a JSON object; in functions only */
+	DM_OPTION_OBJECT,	/* a JSON object; in functions only */
+	DM_OPTION_NAMES		/* an array of names, or one name; in functions only */
 } DmOptionType;
 
 typedef struct DmOption

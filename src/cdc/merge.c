@@ -595,7 +595,7 @@ static char *
 receipt_finish(Merge *merge, DmReceipt *receipt)
 {
 	const DmMergeCounts *counts = merge->counts;
-	DmReceiptOutput output;
+	DmReceiptOutput output = {0};
 
 	output.uri = merge->dataset.name;
 	output.counts =

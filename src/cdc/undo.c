@@ -58,7 +58,7 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 {
 	DmDataset dataset;
 	DmReceipt *receipt;
-	DmReceiptOutput output;
+	DmReceiptOutput output = {0};
 	char *undone;
 
 	PreventCommandIfReadOnly("cdc_undo()");

@@ -53,7 +53,7 @@ dm_load(const DmLoadSpec *spec, DmLoadResult *result)
 	Load load = {.spec = spec, .result = result};
 	bool is_objects;
 	DmReceipt *receipt;
-	DmReceiptOutput output;
+	DmReceiptOutput output = {0};
 
 	PreventCommandIfParallelMode(spec->is_copy ? "COPY FROM" : "load()");
 	memset(result, 0, sizeof(*result));

@@ -34,6 +34,8 @@ typedef struct DmLoadSpec
 	List *columns;		  /* attnums to load, in this order; NIL for all that are not generated */
 	List *force_null;	  /* of char*: columns whose null text is NULL in quotes, too */
 	List *force_not_null; /* of char*: columns whose null text is a value */
+	List *where;		  /* expressions over the target's columns (of relation 1) that must all be true of a row */
+	bool freeze;		  /* rows are written frozen; the caller has checked that they may be */
 } DmLoadSpec;
 
 typedef struct DmLoadResult

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
@@ -58,6 +59,10 @@ struct DmLoadTarget
 
 	/* Staged. */
 	Tuplestorestate *stage;
+
+	/* COPY's WHERE. */
+	ExprState *where;		  /* NULL: all rows are written */
+	TupleTableSlot *filtered; /* of the table's shape; staged only */
 };
 
 static bool target_is_staged(const DmLoadTarget *target);
@@ -68,6 +73,7 @@ static void delete_rows(const DmLoadTarget *target);
 static void defaults_make(DmLoadTarget *target);
 static void null_defaults_make(DmLoadTarget *target);
 static void insert_staged(DmLoadTarget *target);
+static void where_make(DmLoadTarget *target);
 
 /* Raises unless a load may write there at all. Other kinds of relations are refused by what writes them. */
 static void
@@ -79,7 +85,9 @@ check_target(const DmLoadTarget *target)
 	if (check_enable_rls(RelationGetRelid(target->rel), InvalidOid, false) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot load into \"%s\" with row-level security enabled for the current user", name),
+				 target->spec->is_copy
+					 ? errmsg("COPY FROM not supported with row-level security")
+					 : errmsg("cannot load into \"%s\" with row-level security enabled for the current user", name),
 				 errhint("Use INSERT, or load as the table's owner or as a role with BYPASSRLS.")));
 	if (target->spec->mode == DM_LOAD_UPSERT && target->spec->keys == NIL)
 		ereport(ERROR,
@@ -200,13 +208,17 @@ dm_load_target_begin(DmLoadTarget *target, const Bitmapset *present, bool null_i
 	if (null_is_missing && target->spec->mode != DM_LOAD_UPSERT)
 		null_defaults_make(target);
 	if (target->staged)
-	{
 		target->stage = tuplestore_begin_heap(false, false, work_mem);
+	if (!target->staged || target->spec->where)
+		defaults_make(target);
+	if (target->spec->where)
+		where_make(target);
+	if (target->staged)
 		return;
-	}
-	defaults_make(target);
 	dm_writers_begin();
 	target->writer = dm_writer_open(target->rel, NULL, false);
+	if (target->spec->freeze)
+		dm_writer_freeze(target->writer);
 }
 
 /* Sets the defaults of the columns that the source lacks, and NULL for those that have none. */
@@ -238,21 +250,10 @@ fill_nulls(DmLoadTarget *target, TupleTableSlot *slot)
 	}
 }
 
-/* Writes, or stages, one row of the wanted shape. Its values need not outlive the call. */
-void
-dm_load_target_put(DmLoadTarget *target, TupleTableSlot *slot)
+/* Fills a slot of the table's shape with the given columns and the defaults of the others. */
+static void
+fill_row(DmLoadTarget *target, const TupleTableSlot *slot, TupleTableSlot *row)
 {
-	TupleTableSlot *row;
-
-	ResetPerTupleExprContext(target->estate);
-	if (target->has_null_defaults)
-		fill_nulls(target, slot);
-	if (target->staged)
-	{
-		tuplestore_puttupleslot(target->stage, slot);
-		return;
-	}
-	row = dm_writer_slot(target->writer);
 	memset(row->tts_isnull, true, RelationGetNumberOfAttributes(target->rel));
 	for (int i = 0; i < target->ngiven; i++)
 	{
@@ -265,6 +266,50 @@ dm_load_target_put(DmLoadTarget *target, TupleTableSlot *slot)
 	if (target->ndefaults > 0)
 		fill_defaults(target, row);
 	ExecStoreVirtualTuple(row);
+}
+
+/* Is COPY's WHERE true of the row? */
+static bool
+row_passes(DmLoadTarget *target, TupleTableSlot *row)
+{
+	ExprContext *context = GetPerTupleExprContext(target->estate);
+
+	context->ecxt_scantuple = row;
+	return ExecQual(target->where, context);
+}
+
+/* Stages one row, if it is wanted. */
+static void
+stage_row(DmLoadTarget *target, TupleTableSlot *slot)
+{
+	if (target->where)
+	{
+		ExecClearTuple(target->filtered);
+		fill_row(target, slot, target->filtered);
+		if (!row_passes(target, target->filtered))
+			return;
+	}
+	tuplestore_puttupleslot(target->stage, slot);
+}
+
+/* Writes, or stages, one row of the wanted shape. Its values need not outlive the call. */
+void
+dm_load_target_put(DmLoadTarget *target, TupleTableSlot *slot)
+{
+	TupleTableSlot *row;
+
+	ResetPerTupleExprContext(target->estate);
+	if (target->has_null_defaults)
+		fill_nulls(target, slot);
+	if (target->staged)
+	{
+		stage_row(target, slot);
+		return;
+	}
+	row = dm_writer_slot(target->writer);
+	fill_row(target, slot, row);
+	if (target->where && !row_passes(target, row))
+		return;
 	dm_writer_insert(target->writer, row);
 	target->rows++;
 }
@@ -278,6 +323,8 @@ dm_load_target_finish(DmLoadTarget *target)
 		if (target->ngiven > 0)
 			insert_staged(target);
 		tuplestore_end(target->stage);
+		if (target->filtered)
+			ExecDropSingleTupleTableSlot(target->filtered);
 	}
 	else
 	{
@@ -406,6 +453,42 @@ defaults_make(DmLoadTarget *target)
 		target->defaults[target->ndefaults] = ExecInitExpr(expression_planner(expr), NULL);
 		target->defaulted[target->ndefaults++] = attribute->attnum;
 	}
+}
+
+/*
+ * Prepares COPY's WHERE. Staged rows get their defaults when they are inserted, so only those that the condition looks at are
+ * computed before, too: raises 0A000 where that would not give the same value.
+ */
+static void
+where_make(DmLoadTarget *target)
+{
+	Bitmapset *columns = NULL;
+	bool whole_row;
+	int kept = 0;
+
+	target->where = ExecInitQual(target->spec->where, NULL);
+	if (!target->staged)
+		return;
+	target->filtered = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
+	pull_varattnos((Node *) target->spec->where, 1, &columns);
+	whole_row = bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
+	for (int i = 0; i < target->ndefaults; i++)
+	{
+		AttrNumber attnum = target->defaulted[i];
+
+		if (!whole_row && !bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, columns))
+			continue;
+		if (contain_volatile_functions((Node *) target->defaults[i]->expr))
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("WHERE cannot look at column \"%s\" here, whose default is volatile",
+						get_attname(RelationGetRelid(target->rel), attnum, false)),
+				 errdetail("The target is partitioned, a view or a foreign table, or has BEFORE ROW triggers.")));
+		target->defaults[kept] = target->defaults[i];
+		target->defaulted[kept++] = attnum;
+	}
+	target->ndefaults = kept;
 }
 
 /* Prepares the defaults of the columns whose NULLs are taken for missing: those that are NOT NULL and have one. */

@@ -84,10 +84,13 @@ void
 dm_receipt_output(DmReceipt *receipt, const DmReceiptOutput *output)
 {
 	MemoryContext caller = MemoryContextSwitchTo(receipt->context);
-	DmReceiptOutput *copy = palloc0(sizeof(DmReceiptOutput));
+	DmReceiptOutput *copy = palloc(sizeof(DmReceiptOutput));
 
+	*copy = *output;
 	copy->uri = pstrdup(output->uri);
 	copy->counts = pstrdup(output->counts);
+	copy->etag = output->etag ? pstrdup(output->etag) : NULL;
+	copy->sha256 = output->sha256 ? pstrdup(output->sha256) : NULL;
 	receipt->outputs = lappend(receipt->outputs, copy);
 	MemoryContextSwitchTo(caller);
 }
@@ -292,6 +295,10 @@ outputs_json(const DmReceipt *receipt)
 		if (cell != list_head(receipt->outputs))
 			appendStringInfoString(&out, ", ");
 		json_member(&out, "uri", output->uri, true);
+		json_member(&out, "etag", output->etag, false);
+		json_member(&out, "sha256", output->sha256, false);
+		if (output->sha256)
+			appendStringInfo(&out, ", \"size\": " INT64_FORMAT, output->size);
 		appendStringInfo(&out, ", \"counts\": %s}", output->counts);
 	}
 	appendStringInfoChar(&out, ']');

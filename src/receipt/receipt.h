@@ -24,6 +24,10 @@ typedef struct DmReceiptOutput
 {
 	const char *uri;	/* a relation's qualified name, or s3://bucket/key */
 	const char *counts; /* a JSON object of what was done to it, for example {"inserted": 3} */
+	/* Of an object: */
+	const char *etag;
+	const char *sha256; /* 64 hex digits of the bytes as stored; NULL: it is no object */
+	int64 size;			/* bytes as stored */
 } DmReceiptOutput;
 
 typedef struct DmReceipt DmReceipt;

@@ -117,6 +117,17 @@ dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)
 	return writer;
 }
 
+/*
+ * Has the rows written frozen, which needs a table that nobody else can look at. They are written in bulk then, also with
+ * AFTER ROW triggers; the caller has checked that there are no BEFORE ROW triggers.
+ */
+void
+dm_writer_freeze(DmTableWriter *writer)
+{
+	writer->options |= TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN;
+	writer->bulk = true;
+}
+
 /* Returns a cleared slot of the table's shape to fill and store (ExecStoreVirtualTuple), then give to dm_writer_insert. */
 TupleTableSlot *
 dm_writer_slot(DmTableWriter *writer)
@@ -210,19 +221,24 @@ static void
 writer_flush(DmTableWriter *writer)
 {
 	MemoryContext caller;
+	bool has_indexes = writer->result->ri_NumIndices > 0;
+	bool has_triggers = writer->rel->trigdesc && writer->rel->trigdesc->trig_insert_after_row;
 
 	if (writer->nqueued == 0)
 		return;
 	caller = MemoryContextSwitchTo(writer->batch_context);
 	table_multi_insert(
 		writer->rel, writer->slots, writer->nqueued, writer->command, writer->options, writer->bulk_state);
-	if (writer->result->ri_NumIndices > 0)
+	for (int i = 0; i < writer->nqueued && (has_indexes || has_triggers); i++)
 	{
-		for (int i = 0; i < writer->nqueued; i++)
-		{
-			list_free(dm_insert_index_tuples(writer->result, writer->slots[i], writer->estate, false));
-			ResetPerTupleExprContext(writer->estate);
-		}
+		List *recheck = NIL;
+
+		if (has_indexes)
+			recheck = dm_insert_index_tuples(writer->result, writer->slots[i], writer->estate, false);
+		if (has_triggers)
+			ExecARInsertTriggers(writer->estate, writer->result, writer->slots[i], recheck, NULL);
+		list_free(recheck);
+		ResetPerTupleExprContext(writer->estate);
 	}
 	for (int i = 0; i < writer->nqueued; i++)
 		ExecClearTuple(writer->slots[i]);

@@ -12,6 +12,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/options.h"
 #include "source/source.h"
 
 #define DM_WRAPPER "datamill_s3"
@@ -123,4 +124,78 @@ dm_source_server(const char *name_or_null)
 				 errdetail("%s", candidates_hint(wrapper)),
 				 errhint("Name one with option \"server\" or with SET datamill.default_server.")));
 	return server;
+}
+
+/* Returns the part of a file:/// URL below a server's endpoint, without a slash in front; NULL if it is not below it. */
+static const char *
+below_endpoint(Oid server_oid, const char *url)
+{
+	const char *endpoint = dm_option_get(GetForeignServer(server_oid)->options, "endpoint");
+	Size len = endpoint ? strlen(endpoint) : 0;
+
+	while (len > 0 && endpoint[len - 1] == '/')
+		len--;
+	if (len <= strlen("file://") || strncmp(url, endpoint, len) != 0 || url[len] != '/')
+		return NULL;
+	return url + len + 1;
+}
+
+/*
+ * Finds the usable server with the longest endpoint that the URL is below. Returns the part below it, or NULL if there is
+ * none; *server is its name, *count how many there are with that endpoint.
+ */
+static const char *
+find_endpoint(Oid wrapper, const char *url, const char **server, int *count)
+{
+	Relation catalog = table_open(ForeignServerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	const char *shortest = NULL;
+	HeapTuple tuple;
+
+	*count = 0;
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_foreign_server form = (Form_pg_foreign_server) GETSTRUCT(tuple);
+		const char *below;
+
+		if (form->srvfdw != wrapper || !is_usable(form->oid))
+			continue;
+		below = below_endpoint(form->oid, url);
+		if (!below || (shortest && below < shortest))
+			continue;
+		*count = below == shortest ? *count + 1 : 1;
+		shortest = below;
+		*server = pstrdup(NameStr(form->srvname));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return shortest;
+}
+
+/* See source.h. Raises 42501 for a URL outside of the servers' folders, 42725 where several servers have the same one. */
+const char *
+dm_source_url(const char *url, const char **server)
+{
+	Oid wrapper = GetForeignDataWrapperByName(DM_WRAPPER, false)->fdwid;
+	const char *below;
+	int count = 1;
+
+	if (strncmp(url, "file://", 7) != 0)
+		return url;
+	if (*server)
+		below = below_endpoint(named_server(wrapper, *server), url);
+	else
+		below = find_endpoint(wrapper, url, server, &count);
+	if (!below)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 *server ? errmsg("\"%s\" is not below the endpoint of server \"%s\"", url, *server)
+						 : errmsg("\"%s\" is not below the endpoint of a server that you may use", url),
+				 errhint("%s", candidates_hint(wrapper))));
+	if (count > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+				 errmsg("\"%s\" is below the endpoint of more than one server", url),
+				 errhint("Name one with option \"server\".")));
+	return psprintf("s3://%s", below);
 }

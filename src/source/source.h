@@ -61,6 +61,11 @@ extern void dm_source_close(DmSource *source);
 
 /* The server an s3:// URL is read through: named, else the setting, else the only one with USAGE. Raises with candidates. */
 extern Oid dm_source_server(const char *name_or_null);
+/*
+ * The s3:// URL of a file:///folder/bucket/key URL below the endpoint of a local server: the one named in *server, else any that
+ * the caller may use; *server is set to its name. Another URL is returned as it is.
+ */
+extern const char *dm_source_url(const char *url, const char **server);
 /* Raises 42501 unless the user has USAGE on the server. */
 extern void dm_source_check_usage(Oid server, Oid user);
 

@@ -1,0 +1,113 @@
+-- What unload() and COPY TO refuse: options, URLs, relations and rights.
+\getenv buckets DM_BUCKETS
+\set endpoint 'file://' :buckets
+SET client_min_messages = warning;
+CREATE SCHEMA unload_b;
+SET search_path = unload_b;
+CREATE SERVER unload_lake FOREIGN DATA WRAPPER datamill_s3 OPTIONS (endpoint :'endpoint');
+SET datamill.default_server = 'unload_lake';
+LOAD 'datamill';
+CREATE TABLE t (id int, note text, twice int GENERATED ALWAYS AS (id * 2) STORED);
+INSERT INTO t VALUES (1, 'a'), (2, 'b');
+
+-- options
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"compresion": "gzip"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"compression": "lzop"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"format": "parquet"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"format": "jsonl", "delimiter": ";"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"format": "jsonl", "addquotes": true}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"delimiter": "\""}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"encoding": "klingon"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"gzip": true, "compression": "zstd"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"gzip": true, "level": 10}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"level": 20}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"max_file_size": "1"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"max_file_size": "1MB", "maxfilesize": 5}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"maxfilesize": "lots"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"maxfilesize": "1B"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"overwrite": true, "cleanpath": true}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"extension": "a/b"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"include": true}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"partition_by": []}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"partition_by": [1]}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"partition_by": "none"}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"force_quote": ["id", "none"]}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '{"source": {"header": true}}');
+SELECT datamill.unload('t', 's3://unload/bad/f', '[]');
+SELECT datamill.unload('t', 's3://unload/bad/f', NULL);
+-- URLs and sources
+SELECT datamill.unload('t', '/tmp/file');
+SELECT datamill.unload('t', 's3://');
+SELECT datamill.unload('t', 's3://unload/*.csv');
+\set VERBOSITY terse
+SELECT datamill.unload('t', 's3://nothing/f');
+\set VERBOSITY default
+SELECT datamill.unload('t', 's3://unload', '{"overwrite": "clean"}');
+SELECT datamill.unload('DELETE FROM t', 's3://unload/bad/f');
+SELECT datamill.unload('SELECT 1 AS a, 2 AS a', 's3://unload/bad/f');
+SELECT datamill.unload('none', 's3://unload/bad/f');
+-- COPY TO, with the errors of COPY
+COPY t TO 's3://unload/bad/' (FORMAT csv);
+COPY t TO 's3://unload' (FORMAT csv);
+COPY t TO 's3://unload/bad/*.csv' (FORMAT csv);
+COPY t TO 's3://unload/bad/a.csv';
+COPY t TO 's3://unload/bad/a.csv' (FORMAT binary);
+COPY t TO 's3://unload/bad/a.csv' (FORMAT csv, HEADER match);
+COPY t TO 's3://unload/bad/a.csv' (FORMAT csv, FORCE_NULL (id));
+COPY t TO 's3://unload/bad/a.csv' (FORMAT csv, FORCE_QUOTE (twice));
+COPY t (id, twice) TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY t (id, none) TO 's3://unload/bad/a.csv' (FORMAT csv);
+CREATE VIEW v AS TABLE t;
+CREATE MATERIALIZED VIEW mv AS TABLE t;
+CREATE SEQUENCE s;
+CREATE TABLE p (id int) PARTITION BY LIST (id);
+COPY v TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY mv TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY s TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY p TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY (DELETE FROM t) TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY (SELECT 1 INTO x) TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY (SELECT none FROM t) TO 's3://unload/bad/a.csv' (FORMAT csv);
+CREATE RULE also AS ON DELETE TO t DO ALSO SELECT 1;
+COPY (DELETE FROM t RETURNING id) TO 's3://unload/bad/a.csv' (FORMAT csv);
+DROP RULE also ON t;
+COPY (SELECT 1 / (id - 2) FROM t) TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY t TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY t TO 's3://unload/bad/a.csv' (FORMAT csv);
+COPY t TO 's3://unload/bad/a.csv' (FORMAT csv, overwrite);
+COPY t TO 'file:///nowhere/bad/a.csv' (FORMAT csv);
+COPY t TO 'file:///nowhere/bad/a.csv' (FORMAT csv, server 'unload_lake');
+-- rights: on the server, on the columns, to write to the server's files, by policies
+CREATE ROLE unload_user;
+GRANT USAGE ON SCHEMA unload_b TO unload_user;
+GRANT SELECT (id) ON t TO unload_user;
+SET ROLE unload_user;
+COPY t (id) TO 's3://unload/bad/b.csv' (FORMAT csv);
+SELECT datamill.unload('SELECT id FROM t', 's3://unload/bad/b');
+RESET ROLE;
+GRANT USAGE ON FOREIGN SERVER unload_lake TO unload_user;
+SET ROLE unload_user;
+COPY t (id) TO 's3://unload/bad/b.csv' (FORMAT csv);
+RESET ROLE;
+GRANT pg_write_server_files TO unload_user;
+SET ROLE unload_user;
+COPY t TO 's3://unload/bad/b.csv' (FORMAT csv);
+COPY t (id, note) TO 's3://unload/bad/b.csv' (FORMAT csv);
+COPY t (id) TO 's3://unload/bad/b.csv' (FORMAT csv);
+SELECT datamill.unload('t', 's3://unload/bad/c');
+RESET ROLE;
+SELECT pg_read_file(:'buckets' || '/unload/bad/b.csv');
+GRANT SELECT ON t TO unload_user;
+ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+CREATE POLICY odd ON t TO unload_user USING (id % 2 = 1);
+SET ROLE unload_user;
+COPY t TO 's3://unload/bad/b.csv' (FORMAT csv, overwrite true);
+SELECT rows FROM datamill.unload('t', 's3://unload/bad/c');
+SET row_security = off;
+COPY t TO 's3://unload/bad/b.csv' (FORMAT csv, overwrite true);
+RESET ROLE;
+SELECT pg_read_file(:'buckets' || '/unload/bad/b.csv');
+SELECT d FROM pg_ls_dir(:'buckets' || '/unload/bad') d ORDER BY d COLLATE "C";
+DROP SCHEMA unload_b CASCADE;
+DROP SERVER unload_lake;
+DROP ROLE unload_user;
