@@ -13,6 +13,7 @@ char *dm_guc_allowed_hosts = NULL;
 int dm_guc_prefetch_memory_kb = 64 * 1024;
 int dm_guc_hash_bits = 64;
 int dm_guc_csv_buffer_bytes = 256 * 1024;
+int dm_guc_split_bytes = 0;
 
 /* Refuses a list of hosts that has an entry which cannot be understood. */
 static bool
@@ -84,6 +85,18 @@ dm_guc_init(void)
 							256 * 1024,
 							1,
 							16 * 1024 * 1024,
+							PGC_USERSET,
+							GUC_UNIT_BYTE | GUC_NOT_IN_SAMPLE,
+							NULL,
+							NULL,
+							NULL);
+	DefineCustomIntVariable("datamill.split_size",
+							"Size of the ranges that a parallel scan cuts large objects into; 0 lets it choose.",
+							"For tests: results are the same with any value.",
+							&dm_guc_split_bytes,
+							0,
+							0,
+							1024 * 1024 * 1024,
 							PGC_USERSET,
 							GUC_UNIT_BYTE | GUC_NOT_IN_SAMPLE,
 							NULL,

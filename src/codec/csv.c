@@ -98,6 +98,58 @@ dm_csv_reset(DmCsvReader *reader, DmStream *in)
 	reader->offset = 0;
 	reader->has_high = false;
 	reader->unterminated = false;
+	reader->in_middle = false;
+}
+
+/* Goes on with a stream of the same file whose first byte is a record's first; there is no byte order mark to skip. */
+void
+dm_csv_continue(DmCsvReader *reader, DmStream *in, uint64 offset)
+{
+	DmCsvState *csv = (DmCsvState *) reader;
+	DmCsvEol eol = csv->eol;
+
+	dm_csv_reset(reader, in);
+	csv->eol = eol;
+	csv->buffer_offset = offset;
+	reader->record = 1;
+	reader->offset = offset;
+	reader->in_middle = true;
+}
+
+/* Byte offset behind the record read last. */
+uint64
+dm_csv_next_offset(const DmCsvReader *reader)
+{
+	const DmCsvState *csv = (const DmCsvState *) reader;
+
+	return csv->buffer_offset + (csv->scan.field - csv->buffer);
+}
+
+/* The byte that ends lines, or NUL. */
+char
+dm_csv_newline(const DmCsvReader *reader)
+{
+	switch (((const DmCsvState *) reader)->eol)
+	{
+		case DM_CSV_EOL_LF: return '\n';
+		case DM_CSV_EOL_CR: return '\r';
+		case DM_CSV_EOL_UNKNOWN: break;
+	}
+	return '\0';
+}
+
+/* Where the current record is, palloc'd, for messages. */
+char *
+dm_csv_place(const DmCsvState *csv)
+{
+	const DmCsvReader *reader = &csv->head;
+
+	if (reader->in_middle)
+		return psprintf("the record at byte %llu", (unsigned long long) reader->offset);
+	return psprintf("record %lld, which begins on line %lld, byte %llu",
+					(long long) reader->record,
+					(long long) reader->line,
+					(unsigned long long) reader->offset);
 }
 
 /*

@@ -39,6 +39,7 @@ typedef struct DmCsvReader
 	uint64 offset;	   /* byte offset of this record in the (uncompressed) stream */
 	bool unterminated; /* a quote of this record is never closed: it reaches to the end of the stream */
 	bool has_high;	   /* this record holds a byte >= 0x80 or a NUL: it needs an encoding check */
+	bool in_middle;	   /* reading began in the middle of the file: record and line count from there */
 } DmCsvReader;
 
 extern void dm_csv_options_init(DmCsvOptions *options);
@@ -46,6 +47,12 @@ extern void dm_csv_options_init(DmCsvOptions *options);
 extern DmCsvReader *dm_csv_open(DmStream *in, const DmCsvOptions *options);
 /* Starts over on another stream with the same buffers; records, lines and offsets count from the start again. */
 extern void dm_csv_reset(DmCsvReader *reader, DmStream *in);
+/* Goes on elsewhere in the same file: the stream's first byte is at offset, and a record's first. */
+extern void dm_csv_continue(DmCsvReader *reader, DmStream *in, uint64 offset);
+/* Byte offset behind the record read last, its line's end included. */
+extern uint64 dm_csv_next_offset(const DmCsvReader *reader);
+/* The byte that ends lines, LF or CR; NUL as long as none has ended. */
+extern char dm_csv_newline(const DmCsvReader *reader);
 /* Reads the next record; false at the end. Raises 22P04 on an unterminated quote, with record, line and offset. */
 extern bool dm_csv_read(DmCsvReader *reader);
 /*

@@ -12,10 +12,7 @@ csv_too_large(DmCsvState *csv, const char *what, Size limit)
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("CSV record of \"%s\" has more than %zu %s", csv->in->name, limit, what),
-			 errdetail("It is record %lld and begins on line %lld, byte %llu.",
-					   (long long) csv->head.record,
-					   (long long) csv->head.line,
-					   (unsigned long long) csv->head.offset),
+			 errdetail("It is %s.", dm_csv_place(csv)),
 			 errhint("Look for a quote that is never closed, or for another delimiter or newline.")));
 }
 

@@ -55,6 +55,8 @@ typedef struct DmCsvState
 	int64 next_line;	  /* line after what was read so far */
 } DmCsvState;
 
+/* csv.c: where the current record is, palloc'd, for messages. */
+extern char *dm_csv_place(const DmCsvState *csv);
 /* csv_buffer.c: gets more bytes; reads the first ones. */
 extern bool dm_csv_more(DmCsvState *csv);
 extern void dm_csv_begin(DmCsvState *csv);

@@ -35,10 +35,8 @@ csv_bad_newline(DmCsvState *csv, const char *what)
 	ereport(ERROR,
 			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
 			 errmsg("unquoted %s found in \"%s\"", what, csv->in->name),
-			 errdetail("It is in record %lld, which begins on line %lld, byte %llu; lines end in %s.",
-					   (long long) csv->head.record,
-					   (long long) csv->head.line,
-					   (unsigned long long) csv->head.offset,
+			 errdetail("It is in %s; lines end in %s.",
+					   dm_csv_place(csv),
 					   csv->eol == DM_CSV_EOL_CR ? "a carriage return" : "a newline"),
 			 errhint("Put fields that hold line breaks into quotes.")));
 }
@@ -161,10 +159,8 @@ csv_unterminated(DmCsvState *csv)
 	ereport(ERROR,
 			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
 			 errmsg("unterminated quoted field in \"%s\"", csv->in->name),
-			 errdetail("Its record %lld begins on line %lld, byte %llu; the quote at byte %llu is never closed.",
-					   (long long) csv->head.record,
-					   (long long) csv->head.line,
-					   (unsigned long long) csv->head.offset,
+			 errdetail("It is in %s; the quote at byte %llu is never closed.",
+					   dm_csv_place(csv),
 					   (unsigned long long) (csv->buffer_offset + (csv->opened - csv->buffer))),
 			 errhint("Check the quote and escape options, or whether the object was cut off.")));
 }

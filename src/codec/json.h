@@ -53,9 +53,10 @@ typedef struct DmJsonReader
 {
 	const char *data; /* the record; lives until the next read */
 	int len;
-	int64 record;  /* 1 for the first one */
-	int64 line;	   /* on which it starts, from 1 */
-	uint64 offset; /* byte offset of its start in the (uncompressed) stream */
+	int64 record;		/* 1 for the first one */
+	int64 line;			/* on which it starts, from 1 */
+	uint64 offset;		/* byte offset of its start in the (uncompressed) stream */
+	uint64 line_offset; /* of the first byte of the line it starts on; JSON lines alone */
 	const char
 		*broken; /* not NULL: why nothing can be read from here on; the record is the start of what there is */
 } DmJsonReader;
@@ -64,6 +65,8 @@ typedef struct DmJsonReader
 extern DmJsonReader *dm_json_open(DmStream *in, bool lines);
 /* Starts over on another stream with the same buffer. */
 extern void dm_json_reset(DmJsonReader *reader, DmStream *in);
+/* JSON lines: goes on elsewhere in the same file: the stream's first byte is at offset, and a line's first. */
+extern void dm_json_continue(DmJsonReader *reader, DmStream *in, uint64 offset);
 /* Reads the next record; false at the end. Raises 54000 for a record that is too large. */
 extern bool dm_json_read(DmJsonReader *reader);
 

@@ -74,7 +74,20 @@ dm_json_reset(DmJsonReader *reader, DmStream *in)
 	reader->record = 0;
 	reader->line = 1;
 	reader->offset = 0;
+	reader->line_offset = 0;
 	reader->broken = NULL;
+}
+
+/* Goes on with a stream of the same file whose first byte is a line's first; there is no byte order mark to skip. */
+void
+dm_json_continue(DmJsonReader *reader, DmStream *in, uint64 offset)
+{
+	JsonState *json = (JsonState *) reader;
+
+	dm_json_reset(reader, in);
+	json->place = JSON_LINES;
+	json->buffer_offset = offset;
+	reader->offset = reader->line_offset = offset;
 }
 
 /* Raises for a record that is too much to hold. */
@@ -137,8 +150,12 @@ json_skip_blanks(JsonState *json)
 			return '\0';
 		if (!json_is_blank(*json->at))
 			return *json->at == '\0' ? ' ' : *json->at;
-		json->next_line += *json->at == '\n';
 		json->at++;
+		if (json->at[-1] == '\n')
+		{
+			json->next_line++;
+			json->head.line_offset = json->buffer_offset + (json->at - json->buffer);
+		}
 	}
 }
 

@@ -28,15 +28,16 @@ show_bytes(const char *label, int64 bytes, ExplainState *es)
 static void
 show_work(const DmObjScan *objects, bool rejects, ExplainState *es)
 {
-	const DmObjScanStats *stats = dm_objscan_stats(objects);
-	const DmStoreStats *store = dm_objscan_store_stats(objects);
+	DmObjScanStats stats;
+	DmStoreStats store;
 
-	ExplainPropertyInteger("Objects Read", NULL, stats->objects_read, es);
-	show_bytes("Bytes Read", stats->bytes_read, es);
+	dm_objscan_totals(objects, &stats, &store);
+	ExplainPropertyInteger("Objects Read", NULL, stats.objects_read, es);
+	show_bytes("Bytes Read", stats.bytes_read, es);
 	if (rejects)
-		ExplainPropertyInteger("Rows Rejected", NULL, stats->rejected, es);
-	ExplainPropertyInteger("Requests", NULL, store->list_requests + store->get_requests, es);
-	ExplainPropertyInteger("Retries", NULL, store->retries, es);
+		ExplainPropertyInteger("Rows Rejected", NULL, stats.rejected, es);
+	ExplainPropertyInteger("Requests", NULL, store.list_requests + store.get_requests, es);
+	ExplainPropertyInteger("Retries", NULL, store.retries, es);
 }
 
 /* Shows a scan. Objects and their size are those listed when the query was planned. */

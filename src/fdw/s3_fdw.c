@@ -6,7 +6,7 @@
  * 2. The user whose rights count (the current one, or the owner of the view the table stands in) needs USAGE on the
  *    server for both, since listing already tells what is there.
  * 3. Columns that the query does not use are not converted.
- * 4. A plan has one path: all objects in order, never parallel, with all conditions checked by the executor.
+ * 4. All conditions are checked by the executor.
  */
 #include "postgres.h"
 
@@ -130,6 +130,7 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	dm_objscan_measure(spec.server, user, spec.url, &measure);
 	plan->objects = measure.objects;
 	plan->bytes = measure.bytes;
+	plan->pieces = measure.pieces;
 	collect_needed(rel, plan);
 	rel->tuples = clamp_row_est((double) measure.plain_bytes / estimate_row_bytes(table));
 	rel->pages = (BlockNumber) Min(measure.plain_bytes / BLCKSZ + 1, (int64) MaxBlockNumber);
@@ -138,7 +139,7 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	rel->fdw_private = plan;
 }
 
-/* Adds the one path. A row costs ten times a heap's to read, since it is parsed, as file_fdw has it. */
+/* Adds the paths: all objects in order, and shared by several processes. A row costs ten times a heap's to read, since it is parsed, as file_fdw has it. */
 static void
 get_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 {
@@ -148,6 +149,8 @@ get_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 
 	add_path(rel,
 			 (Path *) dm_foreignscan_path(root, rel, rel->rows, startup, total, NIL, rel->lateral_relids, NIL));
+	if (rel->consider_parallel && !rel->lateral_relids)
+		dm_s3_parallel_paths(root, rel, startup, total);
 }
 
 /* Makes the plan of the path: all conditions are the executor's. */

@@ -10,12 +10,14 @@
 #include "nodes/execnodes.h"
 
 #include "source/objscan.h"
+#include "source/objscan_share.h"
 
 /* What a plan keeps of planning; it travels as a list, since plans are copied. */
 typedef struct DmS3Plan
 {
 	int64 objects;	   /* that matched when the query was planned */
 	int64 bytes;	   /* their size */
+	int64 pieces;	   /* that processes could read them in at most; used in planning only */
 	Bitmapset *needed; /* attribute numbers that the query uses */
 	bool all_needed;
 } DmS3Plan;
@@ -25,13 +27,20 @@ typedef struct DmS3Scan
 {
 	DmObjScanSpec spec;
 	DmObjScan *objects; /* NULL until the first row is asked for */
+	DmObjShare *share;	/* a worker's: where its objects are */
 	MemoryContext context;
 } DmS3Scan;
 
 /* Each sets the callbacks that it implements. */
 extern void dm_s3_plan_routine(FdwRoutine *routine);
 extern void dm_s3_scan_routine(FdwRoutine *routine);
+extern void dm_s3_parallel_routine(FdwRoutine *routine);
 extern void dm_s3_explain_routine(FdwRoutine *routine);
+
+/* s3_scan.c: lists the objects, in the context of the query; in a parallel worker takes those that the leader listed. */
+extern void dm_s3_scan_open(DmS3Scan *scan);
+/* s3_parallel.c: adds paths of several processes. */
+extern void dm_s3_parallel_paths(PlannerInfo *root, RelOptInfo *rel, Cost startup, Cost total);
 
 extern List *dm_s3_plan_pack(const DmS3Plan *plan);
 extern void dm_s3_plan_unpack(DmS3Plan *plan, List *list);

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
@@ -40,13 +41,16 @@ begin_scan(ForeignScanState *node, int eflags)
 	node->fdw_state = scan;
 }
 
-/* Lists the objects, in the context of the query. */
-static void
-open_objects(DmS3Scan *scan)
+/* Lists the objects, in the context of the query; a parallel worker takes those that the leader listed. */
+void
+dm_s3_scan_open(DmS3Scan *scan)
 {
 	MemoryContext caller = MemoryContextSwitchTo(scan->context);
 
+	scan->spec.listed = scan->share != NULL;
 	scan->objects = dm_objscan_begin(&scan->spec);
+	if (scan->share)
+		dm_objscan_join(scan->objects, scan->share, ParallelWorkerNumber + 1);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -57,7 +61,7 @@ iterate_scan(ForeignScanState *node)
 	DmS3Scan *scan = node->fdw_state;
 
 	if (!scan->objects)
-		open_objects(scan);
+		dm_s3_scan_open(scan);
 	(void) dm_objscan_next(scan->objects, node->ss.ss_ScanTupleSlot);
 	return node->ss.ss_ScanTupleSlot;
 }

@@ -152,7 +152,7 @@ record_object(DmObjScan *scan)
 							.size = scan->object->size,
 							.rows = good_rows(scan)};
 
-	if (scan->position <= scan->nrecorded)
+	if (scan->share || scan->position <= scan->nrecorded)
 		return;
 	scan->nrecorded = scan->position;
 	dm_receipt_input(&input);
@@ -165,7 +165,9 @@ dm_objscan_close_object(DmObjScan *scan)
 	if (!scan->object)
 		return;
 	record_object(scan);
-	scan->bytes_closed += scan->stored->bytes_out;
+	scan->bytes_closed += dm_objsplit_bytes(scan);
+	if (scan->piece.is_range)
+		dm_stream_close(scan->stored);
 	scan->object = NULL;
 	scan->stored = NULL;
 	scan->digest = NULL;
@@ -173,8 +175,8 @@ dm_objscan_close_object(DmObjScan *scan)
 }
 
 /* Opens the JSON reader on the bytes of the current object. */
-static void
-open_json(DmObjScan *scan, DmStream *bytes)
+void
+dm_objscan_open_json(DmObjScan *scan, DmStream *bytes)
 {
 	MemoryContext old = MemoryContextSwitchTo(scan->context);
 
@@ -182,6 +184,28 @@ open_json(DmObjScan *scan, DmStream *bytes)
 		dm_json_reset(scan->json, bytes);
 	else
 		scan->json = dm_json_open(bytes, scan->spec.format == DM_FORMAT_JSONL);
+	MemoryContextSwitchTo(old);
+}
+
+/* Goes on with the JSON reader at a line of the current object. */
+void
+dm_objscan_continue_json(DmObjScan *scan, DmStream *bytes, int64 offset)
+{
+	if (!scan->json)
+		dm_objscan_open_json(scan, bytes);
+	dm_json_continue(scan->json, bytes, offset);
+}
+
+/* Opens the CSV reader on the bytes of the current object, from its first one on. */
+void
+dm_objscan_open_csv(DmObjScan *scan, DmStream *bytes)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+
+	if (scan->csv)
+		dm_csv_reset(scan->csv, bytes);
+	else
+		scan->csv = dm_csv_open(bytes, &scan->spec.csv);
 	MemoryContextSwitchTo(old);
 }
 
@@ -221,23 +245,16 @@ open_readers(DmObjScan *scan)
 	bytes = dm_stream_plain_open(bytes);
 	if (scan->spec.format != DM_FORMAT_CSV)
 	{
-		open_json(scan, bytes);
+		dm_objscan_open_json(scan, bytes);
 		return;
 	}
-	if (scan->csv)
-		dm_csv_reset(scan->csv, bytes);
-	else
-	{
-		MemoryContext old = MemoryContextSwitchTo(scan->context);
-
-		scan->csv = dm_csv_open(bytes, &scan->spec.csv);
-		MemoryContextSwitchTo(old);
-	}
+	dm_objscan_open_csv(scan, bytes);
+	dm_objscan_read_header(scan);
 }
 
 /* Reads the header of the current object and maps its fields to columns. An empty object needs none. */
-static void
-read_header(DmObjScan *scan)
+void
+dm_objscan_read_header(DmObjScan *scan)
 {
 	for (int i = 0; i < scan->spec.tweaks.ignore_header; i++)
 	{
@@ -257,26 +274,35 @@ bool
 dm_objscan_open_object(DmObjScan *scan)
 {
 	MemoryContext old = MemoryContextSwitchTo(scan->pass_context);
-	const DmObject *object;
 	DmStream *stored;
 
 	if (!scan->fetch)
-		scan->fetch = dm_fetch_open(scan->store, scan->objects);
-	stored = dm_fetch_next(scan->fetch, &object);
+		scan->fetch = scan->share ? dm_objshare_fetch(scan) : dm_fetch_open(scan->store, scan->objects);
+	if (scan->share)
+		dm_objshare_step(scan, true);
+	stored = dm_fetch_next_piece(scan->fetch, &scan->piece);
 	if (stored)
 	{
 		MemoryContextSwitchTo(scan->object_context);
-		scan->uri = dm_object_uri(object);
-		scan->object = object;
+		scan->uri = dm_object_uri(scan->piece.object);
+		scan->object = scan->piece.object;
 		scan->stored = stored;
+		scan->in_middle = false;
 		scan->row = 0;
 		scan->record.row = 0;
 		scan->position++;
-		scan->stats.objects_read++;
-		open_readers(scan);
-		if (scan->csv)
-			read_header(scan);
+		if (scan->piece.start == 0)
+		{
+			scan->stats.objects_read++;
+			scan->head.key = NULL;
+		}
+		if (scan->piece.is_range)
+			dm_objsplit_open(scan);
+		else
+			open_readers(scan);
 	}
+	if (scan->share)
+		dm_objshare_step(scan, false);
 	MemoryContextSwitchTo(old);
 	return stored != NULL;
 }
@@ -295,6 +321,31 @@ next_record(DmObjScan *scan)
 	}
 }
 
+/* Adds where in the data an error occurred, where rows and lines are not counted: object, byte, column. */
+static void
+range_error_context(const DmObjScan *scan)
+{
+	uint64 offset = scan->record.line > 0 ? scan->record.offset
+					: scan->csv			  ? scan->csv->offset
+										  : scan->json->offset;
+
+	if (!scan->target)
+		errcontext("%s, record at byte %llu", scan->uri, (unsigned long long) offset);
+	else if (!scan->field)
+		errcontext("%s, record at byte %llu, column %s",
+				   scan->uri,
+				   (unsigned long long) offset,
+				   NameStr(TupleDescAttr(scan->map->desc, scan->target->attribute)->attname));
+	else
+		errcontext("%s, record at byte %llu, column %s: \"%.*s%s\"",
+				   scan->uri,
+				   (unsigned long long) offset,
+				   NameStr(TupleDescAttr(scan->map->desc, scan->target->attribute)->attname),
+				   pg_mbcliplen(scan->field->data, scan->field->len, DM_MAX_VALUE_SHOWN),
+				   scan->field->data,
+				   scan->field->len > DM_MAX_VALUE_SHOWN ? "..." : "");
+}
+
 /* Adds where in the data an error occurred: object, row, line, column and value, as far as they are known. */
 static void
 scan_error_context(void *arg)
@@ -308,6 +359,11 @@ scan_error_context(void *arg)
 	if (scan->record.row == 0)
 	{
 		errcontext("%s", scan->uri);
+		return;
+	}
+	if (scan->in_middle)
+	{
+		range_error_context(scan);
 		return;
 	}
 	line = scan->record.line > 0 ? scan->record.line : scan->csv ? scan->csv->line : scan->json->line;
@@ -392,6 +448,8 @@ dm_objscan_rescan(DmObjScan *scan)
 		dm_fetch_close(scan->fetch);
 	scan->fetch = NULL;
 	scan->position = 0;
+	scan->head.key = NULL;
+	scan->phase_before = 0;
 	if (scan->batch)
 		dm_objbatch_rescan(scan);
 	MemoryContextReset(scan->pass_context);
@@ -411,7 +469,7 @@ dm_objscan_stats(const DmObjScan *scan)
 {
 	DmObjScanStats *stats = unconstify(DmObjScanStats *, &scan->stats);
 
-	stats->bytes_read = scan->bytes_closed + (scan->stored ? scan->stored->bytes_out : 0);
+	stats->bytes_read = scan->bytes_closed + (scan->stored ? dm_objsplit_bytes(scan) : 0);
 	return stats;
 }
 
@@ -420,4 +478,19 @@ const DmStoreStats *
 dm_objscan_store_stats(const DmObjScan *scan)
 {
 	return dm_store_stats(scan->store);
+}
+
+/* What was read and asked for so far by all processes of a scan. */
+void
+dm_objscan_totals(const DmObjScan *scan, DmObjScanStats *stats, DmStoreStats *store)
+{
+	*stats = *dm_objscan_stats(scan);
+	*store = *dm_objscan_store_stats(scan);
+	stats->objects_read += scan->others.objects_read;
+	stats->bytes_read += scan->others.bytes_read;
+	stats->rows += scan->others.rows;
+	store->list_requests += scan->others_store.list_requests;
+	store->get_requests += scan->others_store.get_requests;
+	store->retries += scan->others_store.retries;
+	store->bytes_in += scan->others_store.bytes_in;
 }

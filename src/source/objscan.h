@@ -111,12 +111,16 @@ extern int dm_objscan_attribute(const DmObjScan *scan);
 extern const DmObjScanStats *dm_objscan_stats(const DmObjScan *scan);
 extern const DmStoreStats *dm_objscan_store_stats(const DmObjScan *scan);
 
+/* The same with what other processes did, of a parallel scan that has ended. */
+extern void dm_objscan_totals(const DmObjScan *scan, DmObjScanStats *stats, DmStoreStats *store);
+
 /* What the planner knows of the objects that match a URL. */
 typedef struct DmObjMeasure
 {
 	int64 objects;
 	int64 bytes;	   /* as stored */
 	int64 plain_bytes; /* a guess of their size when decompressed */
+	int64 pieces;	   /* of a megabyte, but one for each object that looks compressed */
 } DmObjMeasure;
 
 extern void dm_objscan_measure(Oid server, Oid user, const char *url, DmObjMeasure *measure);

@@ -7,9 +7,11 @@
 #include "access/htup.h"
 
 #include "base/progress.h"
+#include "codec/csv_split.h"
 #include "codec/json.h"
 #include "rows/convert.h"
 #include "source/objscan.h"
+#include "source/objscan_share.h"
 
 /* Columns that tell about the object instead of holding one of its fields. */
 typedef enum DmObjColumn
@@ -70,6 +72,15 @@ typedef struct DmObjRecord
 /* JSON: members and the columns that come from them; see objscan_json.c. */
 typedef struct DmObjJson DmObjJson;
 
+/* What an object's first bytes tell, for reading ranges of it. */
+typedef struct DmObjHead
+{
+	const char *key;  /* the object's, by address; NULL: of none */
+	bool is_plain;	  /* not compressed */
+	char newline;	  /* CSV: see dm_csv_newline() */
+	int64 data_start; /* CSV: offset of the first data record */
+} DmObjHead;
+
 /* Rows that are read, then converted together; only where bad rows are no errors. */
 typedef struct DmObjBatch
 {
@@ -108,13 +119,26 @@ struct DmObjScan
 	DmProgress reported;
 	int64 report_at; /* rows read at which to report again */
 
+	/* Of a parallel scan: see objscan_share.c. */
+	DmObjShare *share; /* NULL: all objects are this process's own */
+	int member;
+	DmObjHead head;
+	DmCsvPhase phase; /* in which piece number phase_before begins */
+	int phase_before;
+	DmObjScanStats others; /* what other processes have done */
+	DmStoreStats others_store;
+
 	/* One pass. */
 	DmFetch *fetch; /* NULL before its first object */
 	int position;	/* objects opened */
 	int nrecorded;	/* objects at the head of the list that the receipt has */
 
 	/* One object. */
+	DmPiece piece;
 	const DmObject *object; /* NULL between objects */
+	bool in_middle;			/* it is read from a range on: rows and lines have no numbers */
+	int64 range_end;		/* of a range: records behind belong to the next one; -1: all do */
+	bool at_first;			/* of a range: the object's first record is next */
 	DmStream *stored;		/* its bytes as stored */
 	DmStream *digest;		/* over stored, or NULL */
 	char *uri;
@@ -134,6 +158,11 @@ extern bool dm_objscan_open_object(DmObjScan *scan);
 extern void dm_objscan_close_object(DmObjScan *scan);
 /* The same, after all of the object was read: tells whoever asked to know. */
 extern void dm_objscan_finish_object(DmObjScan *scan);
+/* The same file: opens or goes on with the readers on bytes of the current object, maps its header. */
+extern void dm_objscan_open_csv(DmObjScan *scan, DmStream *bytes);
+extern void dm_objscan_read_header(DmObjScan *scan);
+extern void dm_objscan_open_json(DmObjScan *scan, DmStream *bytes);
+extern void dm_objscan_continue_json(DmObjScan *scan, DmStream *bytes, int64 offset);
 /* objscan_row.c: reads the next record of the current object into scan->record, false at its end; converts that record. */
 extern bool dm_objscan_read_record(DmObjScan *scan);
 extern void dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull);
@@ -149,6 +178,16 @@ extern DmObjBatch *dm_objbatch_make(DmObjScan *scan);
 extern bool dm_objbatch_next(DmObjScan *scan, TupleTableSlot *slot);
 extern void dm_objbatch_rescan(DmObjScan *scan);
 
+/* objscan_share.c: see there. */
+extern DmFetch *dm_objshare_fetch(DmObjScan *scan);
+extern int64 dm_objshare_range_end(const DmObjShare *share, const DmPiece *piece);
+extern DmCsvPhase dm_objshare_phase(DmObjScan *scan);
+extern void dm_objshare_step(DmObjScan *scan, bool inside);
+/* objscan_split.c: opens the current piece, a range; ends it before a record; its size. */
+extern void dm_objsplit_open(DmObjScan *scan);
+extern bool dm_objsplit_is_behind(DmObjScan *scan);
+extern int64 dm_objsplit_bytes(const DmObjScan *scan);
+
 extern DmObjMap *dm_objmap_make(const DmObjScanSpec *spec);
 extern void dm_objmap_by_position(DmObjMap *map);
 extern void dm_objmap_by_header(DmObjMap *map, DmCsvReader *header, const char *uri);
@@ -157,6 +196,8 @@ extern Bitmapset *dm_objmap_present(const DmObjMap *map);
 /* Value of a special column; row is the data row's number in the object. Text is palloc'd in the current context. */
 extern Datum dm_objmap_special(DmObjColumn kind, const DmObject *object, int64 row, bool *isnull);
 
+/* Does a key look compressed, by its ending? */
+extern bool dm_objlist_looks_compressed(const char *key);
 /* The objects that match a URL, in the current memory context; counts go to stats. */
 extern List *dm_objlist_make(DmStore *store, const char *url, DmObjScanStats *stats);
 

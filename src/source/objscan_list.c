@@ -6,12 +6,15 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "base/guc.h"
 #include "source/objscan_internal.h"
 
 /* Keys that the planner looks at before it goes on with what it has seen. */
 #define DM_MEASURE_MAX_LISTED 100000
 /* What text is likely to grow to when it is decompressed. */
 #define DM_COMPRESSION_RATIO 4
+/* Smallest piece of an object that is worth a process's while. */
+#define DM_PIECE_BYTES (1024 * 1024)
 
 typedef struct ListState
 {
@@ -21,12 +24,15 @@ typedef struct ListState
 	List *objects;
 	DmObjScanStats *stats;
 	int64 plain_bytes; /* likely sum of the sizes when decompressed */
+	int64 pieces;
 } ListState;
 
 /* Does a key look compressed, by its ending? Its first bytes decide; this is a guess for estimates. */
-static bool
-looks_compressed(const char *key, Size len)
+bool
+dm_objlist_looks_compressed(const char *key)
 {
+	Size len = strlen(key);
+
 	return (len > 3 && strcmp(key + len - 3, ".gz") == 0) || (len > 4 && strcmp(key + len - 4, ".zst") == 0);
 }
 
@@ -44,7 +50,16 @@ list_each(const DmObject *object, void *arg)
 	{
 		state->stats->objects_matched++;
 		state->stats->bytes_matched += object->size;
-		state->plain_bytes += object->size * (looks_compressed(object->key, len) ? DM_COMPRESSION_RATIO : 1);
+		if (dm_objlist_looks_compressed(object->key))
+		{
+			state->plain_bytes += object->size * DM_COMPRESSION_RATIO;
+			state->pieces++;
+		}
+		else
+		{
+			state->plain_bytes += object->size;
+			state->pieces += 1 + object->size / (dm_guc_split_bytes > 0 ? dm_guc_split_bytes : DM_PIECE_BYTES);
+		}
 		if (state->keep)
 			state->objects = lappend(state->objects, dm_object_copy(object));
 	}
@@ -89,4 +104,5 @@ dm_objscan_measure(Oid server, Oid user, const char *url, DmObjMeasure *measure)
 	measure->objects = stats.objects_matched;
 	measure->bytes = stats.bytes_matched;
 	measure->plain_bytes = state.plain_bytes;
+	measure->pieces = state.pieces;
 }

@@ -70,7 +70,11 @@ read_json(DmObjScan *scan, DmObjRecord *record)
 {
 	DmJsonReader *json = scan->json;
 
+	if (scan->piece.is_range && scan->range_end < 0)
+		return false;
 	if (!dm_json_read(json))
+		return false;
+	if (scan->piece.is_range && json->line_offset > (uint64) scan->range_end)
 		return false;
 	scan->row++;
 	scan->stats.rows++;
@@ -94,10 +98,12 @@ dm_objscan_read_record(DmObjScan *scan)
 
 	record->row = scan->row + 1; /* at once: the error context tells of the row that could not be read */
 	record->line = 0;
-	if (scan->json)
+	if (scan->json_map)
 		return read_json(scan, record);
 	do
 	{
+		if (unlikely(scan->piece.is_range) && dm_objsplit_is_behind(scan))
+			return false;
 		if (!dm_csv_read(csv))
 			return false;
 	} while (scan->spec.tweaks.ignore_blank_lines && csv->nfields == 1 && csv->fields[0].len == 0 &&

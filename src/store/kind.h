@@ -57,8 +57,9 @@ typedef struct DmStoreSettings
 typedef struct DmStoreOps
 {
 	void (*list)(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
-	DmFetch *(*fetch_open)(DmStore *store, List *objects);
-	DmStream *(*fetch_next)(DmFetch *fetch, const DmObject **object);
+	DmFetch *(*fetch_open)(DmStore *store); /* store.c fills in the embedded part before anything else is called */
+	DmStream *(*fetch_next)(DmFetch *fetch, DmPiece *piece);
+	void (*fetch_wait)(DmFetch *fetch, long max_ms);
 	void (*fetch_close)(DmFetch *fetch);
 	DmUpload *(*upload_open)(DmStore *store, const char *bucket, const char *key, const DmUploadOptions *options);
 	void (*upload_write)(DmUpload *upload, const char *data, Size len);
@@ -81,7 +82,11 @@ struct DmStore
 struct DmFetch
 {
 	DmStore *store;
+	DmFetchQueue queue;
+	/* Of a fetch of a list: */
 	List *objects;
+	int next;
+	DmPiece opened;
 };
 
 typedef enum DmUploadState
@@ -107,6 +112,9 @@ extern DmStoreSettings *dm_store_settings_read(Oid server_oid, Oid user_oid);
 extern DmStore *dm_local_open(const DmStoreSettings *settings);
 /* s3.c: endpoint http(s)://host */
 extern DmStore *dm_s3_open(const DmStoreSettings *settings);
+
+/* Takes the next piece from a fetch's queue; false if there is none now. */
+extern bool dm_fetch_pull(DmFetch *fetch, int ahead, DmPiece *piece);
 
 /* Fills a new upload's embedded part, with copies in the current memory context. */
 extern void dm_upload_init(DmUpload *upload, DmStore *store, const char *bucket, const char *key,

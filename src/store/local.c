@@ -57,6 +57,7 @@ static const DmStoreOps local_ops = {
 	local_list,
 	dm_local_fetch_open,
 	dm_local_fetch_next,
+	dm_local_fetch_wait,
 	dm_local_fetch_close,
 	dm_local_upload_open,
 	dm_local_upload_write,

@@ -20,8 +20,9 @@ extern char *dm_local_etag(const struct stat *st);
 extern void dm_local_object(DmObject *object, const char *bucket, const char *key, const struct stat *st);
 extern DmHandle *dm_local_fd_handle(MemoryContext context, int fd);
 
-extern DmFetch *dm_local_fetch_open(DmStore *store, List *objects);
-extern DmStream *dm_local_fetch_next(DmFetch *fetch, const DmObject **object);
+extern DmFetch *dm_local_fetch_open(DmStore *store);
+extern DmStream *dm_local_fetch_next(DmFetch *fetch, DmPiece *piece);
+extern void dm_local_fetch_wait(DmFetch *fetch, long max_ms);
 extern void dm_local_fetch_close(DmFetch *fetch);
 extern DmUpload *dm_local_upload_open(DmStore *store, const char *bucket, const char *key,
 									  const DmUploadOptions *options);

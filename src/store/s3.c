@@ -31,6 +31,7 @@ static const DmStoreOps s3_ops = {
 	dm_s3_list,
 	dm_s3_fetch_open,
 	dm_s3_fetch_next,
+	dm_s3_fetch_wait,
 	dm_s3_fetch_close,
 	dm_s3_upload_open,
 	dm_s3_upload_write,

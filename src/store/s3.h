@@ -75,8 +75,9 @@ typedef bool (*DmXmlEnd)(void *arg, const char *parent, const char *name, const 
 extern bool dm_xml_read(const char *data, Size len, DmXmlEnd end, void *arg);
 
 extern void dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
-extern DmFetch *dm_s3_fetch_open(DmStore *store, List *objects);
-extern DmStream *dm_s3_fetch_next(DmFetch *fetch, const DmObject **object);
+extern DmFetch *dm_s3_fetch_open(DmStore *store);
+extern DmStream *dm_s3_fetch_next(DmFetch *fetch, DmPiece *piece);
+extern void dm_s3_fetch_wait(DmFetch *fetch, long max_ms);
 extern void dm_s3_fetch_close(DmFetch *fetch);
 /* A URL, palloc'd and a secret, that does what the call does for whoever has it. */
 extern char *dm_s3_call_presign(DmS3Call *call);

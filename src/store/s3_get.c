@@ -1,10 +1,10 @@
 /*
  * s3_get.c: reads objects with concurrent ranged GETs ahead of the reader.
  *
- * The bytes of all objects, one after another, are cut into parts. A ring of slots holds the parts from the one being
+ * The bytes of all pieces (objects, and ranges of objects), one after another, are cut into parts; a range is one part. A ring of slots holds the parts from the one being
  * read (head) to the last one asked for; each slot has a request and a buffer, which curl fills directly and the reader
  * is copied from. Parts start in order while
- *   1. the buffers fit into datamill.prefetch_memory (one part is always allowed),
+ *   1. the buffers fit into the queue's share of memory (one part is always allowed),
  *   2. no more than max_concurrency requests are under way, and
  *   3. the window allows it: it starts at two parts and grows by two with every part read, so that a query with LIMIT 10 does not
  *      fetch 64 MB.
@@ -19,7 +19,6 @@
 
 #include "base/compat.h"
 #include "base/errors.h"
-#include "base/guc.h"
 #include "store/s3.h"
 
 /* Transfers under way are served at least each time the reader has taken so many bytes. */
@@ -29,15 +28,16 @@
 typedef struct S3Part
 {
 	DmS3Call *call;
-	const DmObject *object;
-	int index; /* of the object in the list */
+	DmPiece piece;
+	int serial; /* of the piece */
 	int64 start;
 	Size len;
-	Size taken;	  /* by the reader */
-	char *buffer; /* NULL while the slot is free */
-	bool last;	  /* of its object */
-	bool changed; /* the answer is of another version */
-	bool ended;	  /* done or failed */
+	Size taken;	   /* by the reader */
+	char *buffer;  /* NULL while the slot is free */
+	bool last;	   /* of its piece */
+	bool changed;  /* the answer is of another version */
+	bool ended;	   /* done or failed */
+	bool reported; /* of a range: the queue knows that it is there */
 } S3Part;
 
 typedef struct S3Stream
@@ -56,14 +56,16 @@ typedef struct S3Fetch
 	int head;
 	int count;
 	int window;
-	int next_index; /* object and offset of the next part to start */
-	int64 next_offset;
-	int open_index; /* object that the reader has open, -1 before the first */
+	DmPiece pulled;	   /* the last piece taken from the queue */
+	int pulled_serial; /* its number, 0 before the first */
+	bool is_pulled;	   /* parts of it are still to be started */
+	int64 next_offset; /* of the next one */
+	int open_serial;   /* piece that the reader has open, 0 before the first */
+	bool closed;
 	S3Stream *stream;
-	Size part_size;
+	Size part_size;	   /* 0 before the first part */
 	int64 memory_held; /* all buffers, idle ones too */
-	int64 memory_max;
-	char **idle; /* buffers of part_size that no part uses */
+	char **idle;	   /* buffers of part_size that no part uses */
 	int nidle;
 	Size since_pump;
 } S3Fetch;
@@ -75,58 +77,98 @@ static DmHttpVerdict judge_part(DmHttpRequest *request);
 static void start_parts(S3Fetch *fetch);
 static void drop_head(S3Fetch *fetch);
 static void check_head(S3Fetch *fetch, S3Part *part);
-static void wait_parts(S3Fetch *fetch, bool block);
+static void wait_parts(S3Fetch *fetch, long max_ms);
+static void report_range(S3Fetch *fetch, S3Part *part);
 
 static const DmStreamOps s3_stream_ops = {s3_stream_read, s3_stream_close};
 
-/* Starts to read a list of objects. Nothing is asked for before the first dm_fetch_next. */
+/* Starts to read a queue of pieces. Nothing is asked for before the first dm_fetch_next. */
 DmFetch *
-dm_s3_fetch_open(DmStore *store, List *objects)
+dm_s3_fetch_open(DmStore *store)
 {
 	S3Fetch *fetch = palloc0(sizeof(S3Fetch));
 
-	fetch->fetch.store = store;
-	fetch->fetch.objects = objects;
 	fetch->context = CurrentMemoryContext;
 	fetch->nslots = store->settings->max_concurrency * 2;
 	fetch->slots = palloc0(sizeof(S3Part) * fetch->nslots);
 	fetch->idle = palloc(sizeof(char *) * fetch->nslots);
 	fetch->window = 2;
-	fetch->open_index = -1;
-	fetch->memory_max = dm_guc_prefetch_memory_kb * INT64CONST(1024);
-	fetch->part_size = Max(Min(store->settings->part_size_bytes, fetch->memory_max / 2), DM_S3_MIN_PART_BYTES);
 	return &fetch->fetch;
 }
 
-/* Closes the last object, giving up what was fetched of it, and opens the next; NULL after the last one. */
+/* Takes the next piece from the queue, to start parts of it. Returns false if there is none now. */
+static bool
+pull_piece(S3Fetch *fetch)
+{
+	int ahead = fetch->pulled_serial - fetch->open_serial;
+
+	if (fetch->closed || !dm_fetch_pull(&fetch->fetch, ahead, &fetch->pulled))
+		return false;
+	fetch->pulled_serial++;
+	fetch->is_pulled = true;
+	fetch->next_offset = fetch->pulled.start;
+	return true;
+}
+
+/* Gives up all parts of the piece that was read last, and finds the next one. Returns false after the last one. */
+static bool
+find_piece(S3Fetch *fetch, DmPiece *piece)
+{
+	while (fetch->count > 0 && fetch->slots[fetch->head].serial <= fetch->open_serial)
+		drop_head(fetch);
+	if (fetch->pulled_serial <= fetch->open_serial)
+	{
+		fetch->is_pulled = false;
+		if (!pull_piece(fetch))
+			return false;
+	}
+	*piece = fetch->count > 0 ? fetch->slots[fetch->head].piece : fetch->pulled;
+	fetch->open_serial++;
+	return true;
+}
+
+/* Waits for all bytes of the range that the head part is and returns them. Raises if they do not come. */
+static const char *
+await_range(S3Fetch *fetch)
+{
+	for (;;)
+	{
+		S3Part *part = &fetch->slots[fetch->head];
+
+		if (part->ended)
+		{
+			check_head(fetch, part);
+			report_range(fetch, part);
+			return part->buffer;
+		}
+		wait_parts(fetch, -1);
+	}
+}
+
+/* Closes the last piece, giving up what was fetched of it, and opens the next; NULL after the last one. */
 DmStream *
-dm_s3_fetch_next(DmFetch *base, const DmObject **object)
+dm_s3_fetch_next(DmFetch *base, DmPiece *piece)
 {
 	S3Fetch *fetch = (S3Fetch *) base;
 	MemoryContext old;
 
 	if (fetch->stream)
 		s3_stream_close(&fetch->stream->stream);
-	if (fetch->open_index + 1 >= list_length(base->objects))
-		return NULL;
-	fetch->open_index++;
+	if (fetch->part_size == 0)
+		fetch->part_size =
+			Max(Min(base->store->settings->part_size_bytes, base->queue.memory / 2), DM_S3_MIN_PART_BYTES);
 	old = MemoryContextSwitchTo(fetch->context);
-	while (fetch->count > 0 && fetch->slots[fetch->head].index < fetch->open_index)
-		drop_head(fetch);
-	if (fetch->next_index < fetch->open_index)
+	if (find_piece(fetch, piece))
 	{
-		fetch->next_index = fetch->open_index;
-		fetch->next_offset = 0;
+		start_parts(fetch);
+		if (piece->is_range)
+			piece->data = await_range(fetch);
+		fetch->stream = palloc0(sizeof(S3Stream));
+		fetch->stream->fetch = fetch;
+		dm_stream_init(&fetch->stream->stream, &s3_stream_ops, NULL, dm_object_uri(piece->object));
 	}
-	fetch->stream = palloc0(sizeof(S3Stream));
-	fetch->stream->fetch = fetch;
-	dm_stream_init(
-		&fetch->stream->stream, &s3_stream_ops, NULL, dm_object_uri(list_nth(base->objects, fetch->open_index)));
-	start_parts(fetch);
 	MemoryContextSwitchTo(old);
-	if (object)
-		*object = list_nth(base->objects, fetch->open_index);
-	return &fetch->stream->stream;
+	return fetch->stream ? &fetch->stream->stream : NULL;
 }
 
 /* Stops all requests and frees the buffers. */
@@ -147,7 +189,8 @@ dm_s3_fetch_close(DmFetch *base)
 	}
 	while (fetch->nidle > 0)
 		pfree(fetch->idle[--fetch->nidle]);
-	fetch->open_index = list_length(base->objects);
+	fetch->closed = true;
+	fetch->is_pulled = false;
 }
 
 /* Detaches the stream from the fetch; it reads nothing more. May be called twice, by the reader and by the fetch. */
@@ -184,12 +227,12 @@ reserve_buffer(S3Fetch *fetch, S3Part *part, Size len)
 		part->buffer = fetch->idle[--fetch->nidle];
 		return true;
 	}
-	while (fetch->nidle > 0 && fetch->memory_held + (int64) len > fetch->memory_max)
+	while (fetch->nidle > 0 && fetch->memory_held + (int64) len > fetch->fetch.queue.memory)
 	{
 		pfree(fetch->idle[--fetch->nidle]);
 		fetch->memory_held -= fetch->part_size;
 	}
-	if (fetch->count > 0 && fetch->memory_held + (int64) len > fetch->memory_max)
+	if (fetch->count > 0 && fetch->memory_held + (int64) len > fetch->fetch.queue.memory)
 		return false;
 	part->buffer = MemoryContextAllocHuge(fetch->context, Max(len, 1));
 	fetch->memory_held += len;
@@ -224,16 +267,16 @@ start_part(S3Fetch *fetch, S3Part *part)
 		call->http->judge = judge_part;
 		call->owner = part;
 	}
-	call->bucket = part->object->bucket;
-	call->key = part->object->key;
-	call->if_match = part->object->etag;
+	call->bucket = part->piece.object->bucket;
+	call->key = part->piece.object->key;
+	call->if_match = part->piece.object->etag;
 	/* An empty object has no byte to ask for; a whole one is still asked for by range, to know that its length is right. */
 	call->range_start = part->len > 0 ? part->start : -1;
 	call->range_end = part->start + part->len - 1;
 	call->http->body = part->buffer;
 	call->http->body_capacity = call->http->body_max = part->len;
 	part->taken = 0;
-	part->changed = part->ended = false;
+	part->changed = part->ended = part->reported = false;
 	dm_http_start(call->http);
 }
 
@@ -244,26 +287,23 @@ start_parts(S3Fetch *fetch)
 	MemoryContext old = MemoryContextSwitchTo(fetch->context);
 	int concurrency = fetch->fetch.store->settings->max_concurrency;
 
-	while (fetch->next_index < list_length(fetch->fetch.objects) &&
-		   fetch->count < Min(fetch->nslots, fetch->window) && count_running(fetch) < concurrency)
+	while (fetch->count < Min(fetch->nslots, fetch->window) && count_running(fetch) < concurrency &&
+		   (fetch->is_pulled || pull_piece(fetch)))
 	{
-		const DmObject *object = list_nth(fetch->fetch.objects, fetch->next_index);
-		Size len = Min((int64) fetch->part_size, object->size - fetch->next_offset);
+		const DmPiece *piece = &fetch->pulled;
+		int64 left = piece->end - fetch->next_offset;
+		Size len = piece->is_range ? left : Min((int64) fetch->part_size, left);
 		S3Part *part = &fetch->slots[(fetch->head + fetch->count) % fetch->nslots];
 
 		if (!reserve_buffer(fetch, part, len))
 			break;
-		part->object = object;
-		part->index = fetch->next_index;
+		part->piece = *piece;
+		part->serial = fetch->pulled_serial;
 		part->start = fetch->next_offset;
 		part->len = len;
-		part->last = part->start + (int64) len >= object->size;
+		part->last = part->start + (int64) len >= piece->end;
 		fetch->next_offset += len;
-		if (part->last)
-		{
-			fetch->next_index++;
-			fetch->next_offset = 0;
-		}
+		fetch->is_pulled = !part->last;
 		fetch->count++;
 		start_part(fetch, part);
 	}
@@ -307,8 +347,8 @@ accept_part(DmHttpRequest *request)
 		Size len = strlen(value);
 		bool quoted = len >= 2 && value[0] == '"' && value[len - 1] == '"';
 
-		if (len - (quoted ? 2 : 0) != strlen(part->object->etag) ||
-			strncmp(value + (quoted ? 1 : 0), part->object->etag, strlen(part->object->etag)) != 0)
+		if (len - (quoted ? 2 : 0) != strlen(part->piece.object->etag) ||
+			strncmp(value + (quoted ? 1 : 0), part->piece.object->etag, strlen(part->piece.object->etag)) != 0)
 		{
 			part->changed = true;
 			return false;
@@ -318,7 +358,7 @@ accept_part(DmHttpRequest *request)
 		return dm_http_header_copy(request, "Content-Range", value, sizeof(value)) &&
 			   sscanf(value, "bytes " INT64_FORMAT "-", &from) == 1 && from == want;
 	request->body_skip = request->body_len;
-	return part->start == 0 && part->last;
+	return part->start == 0 && (int64) part->len >= part->piece.object->size;
 }
 
 /* Judges the answer to a part: one that is shorter than it should be is fetched further. */
@@ -342,10 +382,10 @@ check_head(S3Fetch *fetch, S3Part *part)
 	if (!part->ended)
 		return;
 	if (part->changed || (http->state == DM_HTTP_DONE && (http->status == 412 || http->status == 416)))
-		dm_object_raise_changed(part->object, "replaced");
+		dm_object_raise_changed(part->piece.object, "replaced");
 	if (http->state == DM_HTTP_DONE && http->status == 404)
-		dm_object_raise_changed(part->object, "removed");
-	uri = dm_object_uri(part->object);
+		dm_object_raise_changed(part->piece.object, "removed");
+	uri = dm_object_uri(part->piece.object);
 	if (http->refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
@@ -367,11 +407,26 @@ check_head(S3Fetch *fetch, S3Part *part)
 						   http->attempts)));
 }
 
-/* Lets transfers go on, waiting for news if asked to, and starts what can be started. */
+/* Tells the queue that a range is there, once. Raises nothing that check_head() would. */
 static void
-wait_parts(S3Fetch *fetch, bool block)
+report_range(S3Fetch *fetch, S3Part *part)
 {
-	long wait_ms = block ? -1 : 0;
+	const DmFetchQueue *queue = &fetch->fetch.queue;
+
+	if (!part->piece.is_range || part->reported || part->changed || !dm_s3_call_succeeded(part->call) ||
+		part->call->http->body_len != part->len)
+		return;
+	part->reported = true;
+	part->piece.data = part->buffer;
+	if (queue->arrived)
+		queue->arrived(queue->arg, &part->piece);
+}
+
+/* Lets transfers go on, waiting for news at most max_ms (-1: no limit), and starts what can be started. */
+static void
+wait_parts(S3Fetch *fetch, long max_ms)
+{
+	long wait_ms = max_ms;
 
 	for (int i = 0; i < fetch->count; i++)
 	{
@@ -381,7 +436,10 @@ wait_parts(S3Fetch *fetch, bool block)
 			continue;
 		part->ended = dm_http_advance(part->call->http);
 		if (part->ended)
+		{
 			wait_ms = 0;
+			report_range(fetch, part);
+		}
 		else
 		{
 			long part_ms = dm_http_wait_ms(part->call->http);
@@ -393,6 +451,13 @@ wait_parts(S3Fetch *fetch, bool block)
 	start_parts(fetch);
 	fetch->since_pump = 0;
 	dm_http_pump(wait_ms);
+}
+
+/* Sleeps until something happens to the fetch or the latch. */
+void
+dm_s3_fetch_wait(DmFetch *base, long max_ms)
+{
+	wait_parts((S3Fetch *) base, max_ms);
 }
 
 /* Copies the next bytes to the reader: those of the head part that have arrived, or waits for some. */
@@ -417,7 +482,7 @@ s3_stream_read(DmStream *stream, char *buf, Size len)
 			part->taken += got;
 			fetch->since_pump += got;
 			if (fetch->since_pump >= DM_S3_PUMP_BYTES)
-				wait_parts(fetch, false);
+				wait_parts(fetch, 0);
 			return got;
 		}
 		check_head(fetch, part);
@@ -428,7 +493,7 @@ s3_stream_read(DmStream *stream, char *buf, Size len)
 			start_parts(fetch);
 		}
 		else
-			wait_parts(fetch, true);
+			wait_parts(fetch, -1);
 	}
 	return 0;
 }

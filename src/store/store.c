@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "base/errors.h"
+#include "base/guc.h"
 #include "store/kind.h"
 
 static void check_bucket(const DmStore *store, const char *bucket);
@@ -40,22 +41,76 @@ dm_store_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEac
 	store->ops->list(store, bucket, prefix, each, arg);
 }
 
+/* Gives the objects of a list, one after another. */
+static bool
+list_next(void *arg, int ahead, DmPiece *piece)
+{
+	DmFetch *fetch = arg;
+	const DmObject *object;
+
+	if (fetch->next >= list_length(fetch->objects))
+		return false;
+	object = list_nth(fetch->objects, fetch->next++);
+	*piece = (DmPiece){.object = object, .end = object->size};
+	return true;
+}
+
 /* Starts to read a list of DmObject*; see store.h. The list must outlive the fetch. */
 DmFetch *
 dm_fetch_open(DmStore *store, List *objects)
 {
-	ListCell *lc;
+	DmFetchQueue queue = {.next = list_next, .memory = dm_guc_prefetch_memory_kb * INT64CONST(1024)};
+	DmFetch *fetch = dm_fetch_open_queue(store, &queue);
 
-	foreach (lc, objects)
-		check_bucket(store, ((DmObject *) lfirst(lc))->bucket);
-	return store->ops->fetch_open(store, objects);
+	fetch->queue.arg = fetch;
+	fetch->objects = objects;
+	return fetch;
+}
+
+/* Starts to read the pieces of a queue; see store.h. */
+DmFetch *
+dm_fetch_open_queue(DmStore *store, const DmFetchQueue *queue)
+{
+	DmFetch *fetch = store->ops->fetch_open(store);
+
+	fetch->store = store;
+	fetch->queue = *queue;
+	return fetch;
+}
+
+/* Takes the next piece from the queue of a fetch. */
+bool
+dm_fetch_pull(DmFetch *fetch, int ahead, DmPiece *piece)
+{
+	if (!fetch->queue.next(fetch->queue.arg, ahead, piece))
+		return false;
+	check_bucket(fetch->store, piece->object->bucket);
+	return true;
 }
 
 /* Gives the stream of the next object, or NULL after the last; see store.h. */
 DmStream *
 dm_fetch_next(DmFetch *fetch, const DmObject **object)
 {
-	return fetch->store->ops->fetch_next(fetch, object);
+	DmStream *stream = dm_fetch_next_piece(fetch, &fetch->opened);
+
+	if (stream && object)
+		*object = fetch->opened.object;
+	return stream;
+}
+
+/* Gives the stream of the next piece, or NULL after the last; see store.h. */
+DmStream *
+dm_fetch_next_piece(DmFetch *fetch, DmPiece *piece)
+{
+	return fetch->store->ops->fetch_next(fetch, piece);
+}
+
+/* Sleeps until there is news; see store.h. */
+void
+dm_fetch_wait(DmFetch *fetch, long max_ms)
+{
+	fetch->store->ops->fetch_wait(fetch, max_ms);
 }
 
 /* Ends a fetch at any point: stops requests in flight and closes the stream it gave. */

@@ -67,6 +67,37 @@ extern DmFetch *dm_fetch_open(DmStore *store, List *objects);
 extern DmStream *dm_fetch_next(DmFetch *fetch, const DmObject **object);
 extern void dm_fetch_close(DmFetch *fetch);
 
+/*
+ * What a fetch from a queue reads next: an object, or bytes start..end - 1 of one. The bytes of a range come as one, when all
+ * of them are there.
+ */
+typedef struct DmPiece
+{
+	const DmObject *object; /* lives until the fetch is closed */
+	int64 start;			/* 0 for an object */
+	int64 end;				/* its size for an object */
+	bool is_range;
+	int64 number;	  /* for the queue's own use */
+	const char *data; /* of a range that was opened: all of it, until the next one is */
+} DmPiece;
+
+/* Where a fetch gets its pieces from, one at a time, shortly before it asks for their bytes. */
+typedef struct DmFetchQueue
+{
+	/* Sets *piece and returns true; false: there is none, or (if ahead > 0) none before the next one is read. */
+	bool (*next)(void *arg, int ahead, DmPiece *piece);
+	/* Told of each range that is there, data and all, before its stream is opened, in any order; or NULL. Raises nothing. */
+	void (*arrived)(void *arg, const DmPiece *piece);
+	void *arg;
+	int64 memory; /* bytes that may be fetched ahead */
+} DmFetchQueue;
+
+/* The same as dm_fetch_open() for the pieces of a queue, which is copied. */
+extern DmFetch *dm_fetch_open_queue(DmStore *store, const DmFetchQueue *queue);
+extern DmStream *dm_fetch_next_piece(DmFetch *fetch, DmPiece *piece);
+/* Sleeps until something happens to the fetch or the backend's latch, max_ms at most; lets transfers go on. */
+extern void dm_fetch_wait(DmFetch *fetch, long max_ms);
+
 /* How an object is written; NULL where one is taken means all zero. */
 typedef struct DmUploadOptions
 {

@@ -65,3 +65,10 @@ dm_stream_plain_open(DmStream *below)
 		return dm_stream_zstd_open(&plain->head);
 	return &plain->head;
 }
+
+/* Whether dm_stream_plain_open() found the bytes uncompressed. */
+bool
+dm_stream_is_plain(const DmStream *stream)
+{
+	return stream->ops == &plain_ops;
+}

@@ -43,5 +43,7 @@ extern DmStream *dm_stream_gunzip_open(DmStream *below);
 extern DmStream *dm_stream_zstd_open(DmStream *below);
 /* Looks at the first bytes and stacks gunzip or zstd on it if they are their magic; else hands the bytes on as they are. */
 extern DmStream *dm_stream_plain_open(DmStream *below);
+/* Whether it found nothing to decompress. */
+extern bool dm_stream_is_plain(const DmStream *stream);
 
 #endif
