@@ -12,6 +12,7 @@
 #include "access/parallel.h"
 #include "access/table.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
@@ -23,7 +24,21 @@
 #include "fdw/s3_fdw.h"
 #include "receipt/receipt.h"
 
-/* Whether all input functions of a table's columns may run in a worker. */
+/* Whether values of a type may be read in a worker. What a domain's constraints call is anyone's guess, as for the core. */
+static bool
+is_type_safe(Oid type)
+{
+	Oid element = get_element_type(type);
+	Oid input;
+	Oid typioparam;
+
+	if (get_typtype(type) == TYPTYPE_DOMAIN || (OidIsValid(element) && get_typtype(element) == TYPTYPE_DOMAIN))
+		return false;
+	getTypeInputInfo(type, &input, &typioparam);
+	return func_parallel(input) == PROPARALLEL_SAFE;
+}
+
+/* Whether values of all columns of a table may be read in a worker. */
 static bool
 is_input_safe(Oid table)
 {
@@ -33,13 +48,8 @@ is_input_safe(Oid table)
 
 	for (int i = 0; i < desc->natts && safe; i++)
 	{
-		Oid input;
-		Oid typioparam;
-
-		if (TupleDescAttr(desc, i)->attisdropped)
-			continue;
-		getTypeInputInfo(TupleDescAttr(desc, i)->atttypid, &input, &typioparam);
-		safe = func_parallel(input) == PROPARALLEL_SAFE;
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			safe = is_type_safe(TupleDescAttr(desc, i)->atttypid);
 	}
 	table_close(relation, NoLock);
 	return safe;

@@ -111,5 +111,18 @@ SELECT count(*) FROM many m JOIN quoted q USING (a);
 SET enable_material = off;
 SELECT count(*) FROM many m JOIN quoted q USING (a);
 RESET ALL;
+
+-- No parallel scan of a domain, or with bad rows left out.
+SET parallel_setup_cost = 0;
+SET min_parallel_table_scan_size = 0;
+CREATE DOMAIN small AS int CHECK (VALUE < 1000000);
+CREATE FOREIGN TABLE domains (a small, b text) SERVER lake OPTIONS (url 's3://par/long');
+CREATE FOREIGN TABLE lenient (a int, b text) SERVER lake OPTIONS (url 's3://par/long', on_error 'ignore');
+SET datamill.split_size = 1000;
+EXPLAIN (COSTS OFF) SELECT count(a) FROM long;
+EXPLAIN (COSTS OFF) SELECT count(a) FROM domains;
+EXPLAIN (COSTS OFF) SELECT count(a) FROM lenient;
+RESET ALL;
 SET client_min_messages = warning;
 DROP SERVER lake CASCADE;
+DROP DOMAIN small;
