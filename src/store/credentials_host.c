@@ -78,21 +78,14 @@ ask_imds(DmKeysFetch *fetch, const char *endpoint, const char *path, const char 
 	return request && request->status == 200 ? take_body(request) : NULL;
 }
 
-/* The first line of text, without blanks at its end, in place. False if it is empty or no plain ASCII. */
+/* Cuts text off after its first line, in place. False if that is empty or has other characters than role names and tokens have. */
 static bool
 cut_line(char *text)
 {
 	Size len = strcspn(text, "\r\n");
 
-	while (len > 0 && text[len - 1] == ' ')
-		len--;
 	text[len] = '\0';
-	for (Size i = 0; i < len; i++)
-	{
-		if (text[i] <= ' ' || text[i] > '~')
-			return false;
-	}
-	return len > 0;
+	return len > 0 && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+=,.@_-/") == len;
 }
 
 /* Reads the keys in a metadata service's answer, which is wiped. */
@@ -169,7 +162,7 @@ dm_keys_from_imds(DmKeysFetch *fetch, DmKeys *keys)
 	if (role && !cut_line(role))
 		return dm_keys_fault(fetch,
 							 ERRCODE_UNDEFINED_OBJECT,
-							 psprintf("%s: the machine has no role", imds_what),
+							 psprintf("%s: it names no role of the machine", imds_what),
 							 NULL,
 							 pstrdup(imds_hint));
 	if (role)

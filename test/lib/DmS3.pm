@@ -11,11 +11,13 @@ use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_rgw start_faults s3 fault_log sql_error quote make_server);
+our @EXPORT = qw(start_rgw start_faults start_keys s3 keys_set keys_log fault_log sql_error quote make_server);
 
 our $lib = $ENV{DM_LIB} or die 'DM_LIB is not set: run bash test/run.sh tap';
 our %rgw;
 our %faults;
+our %keys;
+my $last_pid;
 my $owner = $$;
 $SIG{$_} = sub { exit 1 } for qw(INT TERM HUP); # so that END below runs
 
@@ -65,22 +67,54 @@ sub start_faults
 	my ($file, $pem) = ("$dir/port", "$dir/tls.pem");
 	system("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
 		  . "-addext subjectAltName=IP:127.0.0.1 -keyout $pem -out $dir/ca.pem 2>/dev/null && cat $dir/ca.pem >>$pem");
+	my ($http, $https) = split / /, start_python('faults', 'fault_server.py', $file, $pem);
+	%faults = (pid => $last_pid, http => "http://127.0.0.1:$http", https => "https://127.0.0.1:$https", ca => "$dir/ca.pem");
+	return %faults;
+}
+
+# Starts the server that hands out keys and takes only those. Returns (http => URL, pid).
+sub start_keys
+{
+	my $port = start_python('keys', 'keys_server.py', PostgreSQL::Test::Utils::tempdir_short() . '/port');
+	return %keys = (pid => $last_pid, http => "http://127.0.0.1:$port");
+}
+
+# Changes settings of the keys' server.
+sub keys_set
+{
+	my $answer = HTTP::Tiny->new->post_form("$keys{http}/set", {@_});
+	die 'not set' unless $answer->{success};
+	return;
+}
+
+# The keys' server's log: the lines that match.
+sub keys_log
+{
+	my ($pattern) = @_;
+	my $answer = HTTP::Tiny->new->get("$keys{http}/log");
+	die 'no log' unless $answer->{success};
+	return grep { $_ =~ $pattern } split /\n/, $answer->{content};
+}
+
+# Starts a server of test/lib that writes its ports to the file it is called with first. Returns what it wrote; its pid is in $last_pid.
+sub start_python
+{
+	my ($name, $program, $file, @arguments) = @_;
 	my $pid = fork();
 	if (!$pid)
 	{
 		open STDIN, '<', '/dev/null';
-		open STDOUT, '>', "$PostgreSQL::Test::Utils::log_path/faults.log";
+		open STDOUT, '>', "$PostgreSQL::Test::Utils::log_path/$name.log";
 		open STDERR, '>&', \*STDOUT;
-		exec('python3', "$lib/fault_server.py", $file, $pem) or POSIX::_exit(1);
+		exec('python3', "$lib/$program", $file, @arguments) or POSIX::_exit(1);
 	}
 	for (1 .. 300)
 	{
 		last if -s $file;
 		select undef, undef, undef, 0.1;
 	}
-	my ($http, $https) = split / /, PostgreSQL::Test::Utils::slurp_file($file);
-	%faults = (pid => $pid, http => "http://127.0.0.1:$http", https => "https://127.0.0.1:$https", ca => "$dir/ca.pem");
-	return %faults;
+	$last_pid = $pid;
+	return PostgreSQL::Test::Utils::slurp_file($file);
 }
 
 # The fault server's log: [seconds, method, path, range] of the requests whose path matches.
@@ -124,8 +158,11 @@ END
 	if ($$ == $owner)
 	{
 		my $status = $?;
-		kill 'KILL', $faults{pid} if $faults{pid};
-		waitpid $faults{pid}, 0 if $faults{pid};
+		for my $pid (grep { $_ } $faults{pid}, $keys{pid})
+		{
+			kill 'KILL', $pid;
+			waitpid $pid, 0;
+		}
 		system("bash $lib/rgw.sh down $rgw{dir} >/dev/null 2>&1") if $rgw{dir};
 		$? = $status;
 	}
