@@ -23,11 +23,11 @@
 static bool
 is_aws(const char *url)
 {
-	char *origin = dm_http_origin(url);
-	Size len = strlen(origin);
+	char *host = dm_s3_host_header(dm_http_origin(url));
+	Size len = strlen(host);
 
-	return (len > 14 && strcmp(origin + len - 14, ".amazonaws.com") == 0) ||
-		   (len > 17 && strcmp(origin + len - 17, ".amazonaws.com.cn") == 0);
+	return (len > 14 && pg_strcasecmp(host + len - 14, ".amazonaws.com") == 0) ||
+		   (len > 17 && pg_strcasecmp(host + len - 17, ".amazonaws.com.cn") == 0);
 }
 
 /* The origin of the token service, palloc'd. */

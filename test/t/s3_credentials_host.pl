@@ -172,6 +172,13 @@ unlink "$dir/config";
 mkdir "$dir/config";
 like(who({ credentials => 'profile' }), qr/F0000: .*could not read file "\Q$dir\E\/config": Is a directory.*HINT/s, 'no file');
 
+# datamill.allowed_hosts goes for the token service as for the store.
+server({ role_arn => $role }, \%static);
+$node->safe_psql('postgres', 'ALTER SERVER k OWNER TO plain');
+is($node->safe_psql('postgres', "SET datamill.allowed_hosts = '127.0.0.1'; SELECT count(*) FROM t"), '10', 'a token service that is allowed');
+like(sql_error($node, "SET datamill.allowed_hosts = '127.0.0.2'; SELECT * FROM t"),
+	qr/42501: no credentials for server "k" by assuming .*address 127.0.0.1 may not be reached.*allowed_hosts/s, 'one that is not');
+
 # A server that is given away gives no keys; nor does one that is altered by its owner.
 server({ credentials => 'imds' });
 $node->safe_psql('postgres', 'ALTER SERVER k OWNER TO plain');
