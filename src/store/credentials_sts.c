@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include <openssl/evp.h>
 #include <time.h>
 
 #include "base/errors.h"
@@ -72,27 +71,12 @@ init_form(StringInfo form, const char *action, const DmRole *role, Size extra)
 		add_parameter(form, "DurationSeconds", psprintf("%d", role->duration_s));
 }
 
-/* Hex SHA-256 of a text, palloc'd. Raises if the library fails. */
-static char *
-sha256_hex(const char *text)
-{
-	uint8 bytes[EVP_MAX_MD_SIZE];
-	unsigned int len;
-	char *hex;
-
-	if (EVP_Digest(text, strlen(text), bytes, &len, EVP_sha256(), NULL) != 1)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute SHA-256 of a request")));
-	hex = palloc(len * 2 + 1);
-	for (unsigned int i = 0; i < len; i++)
-		snprintf(hex + i * 2, 3, "%02x", bytes[i]);
-	return hex;
-}
-
 /* Signs a call with keys. False with a fault. */
 static bool
 sign_call(DmKeysFetch *fetch, DmKeysCall *call, const char *host, const DmKeys *keys)
 {
 	char date[20];
+	char payload[DM_S3_SHA256_BYTES];
 	char authorization[DM_S3_AUTHORIZATION_BYTES];
 	DmS3Sign sign = {.method = call->method, .path = "/", .query = "", .service = "sts"};
 	time_t now = time(NULL);
@@ -103,12 +87,12 @@ sign_call(DmKeysFetch *fetch, DmKeysCall *call, const char *host, const DmKeys *
 	sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-date", date};
 	if (keys->session_token)
 		sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-security-token", keys->session_token};
-	sign.payload_sha256 = sha256_hex(call->body);
+	sign.payload_sha256 = payload;
 	sign.amz_date = date;
 	sign.region = fetch->settings->region;
 	sign.access_key_id = keys->access_key_id;
 	sign.secret_access_key = keys->secret_access_key;
-	if (!dm_s3_sign(&sign, authorization))
+	if (!dm_s3_sha256(call->body, strlen(call->body), payload) || !dm_s3_sign(&sign, authorization))
 		return dm_keys_fault(fetch,
 							 ERRCODE_FDW_ERROR,
 							 psprintf("%s: could not sign the request", call->what),

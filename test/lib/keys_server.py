@@ -64,7 +64,7 @@ class Handler(fault_server.Handler):
         with lock:
             log.append(f"{what} {who}")
 
-    def signer(self, body, service):
+    def signer(self, digest, service):
         """The keys that the request is rightly signed with, or the code of what is wrong with it."""
         match = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=(\w+)/(\d{8})/([\w-]+)/(\w+)/aws4_request, ?SignedHeaders=([\w;-]+), ?Signature=([0-9a-f]{64})",
                              self.headers.get("Authorization", ""))
@@ -78,7 +78,7 @@ class Handler(fault_server.Handler):
             return "InvalidToken"
         path, _, query = self.path.partition("?")
         canonical = [self.command, path, query] + [f"{n}:{self.headers[n]}" for n in names.split(";")]
-        canonical += ["", names, hashlib.sha256(body).hexdigest()]
+        canonical += ["", names, digest]
         scope = f"{day}/{region}/{service}/aws4_request"
         text = "\n".join(["AWS4-HMAC-SHA256", self.headers["x-amz-date"], scope, hashlib.sha256("\n".join(canonical).encode()).hexdigest()])
         key = ("AWS4" + keys["secret"]).encode()
@@ -122,7 +122,7 @@ class Handler(fault_server.Handler):
             elif not self.is_broken():
                 self.answer_keys("container")
         else:
-            self.store()
+            self.store(super().do_GET)
 
     def imds(self):
         if self.headers.get("X-aws-ec2-metadata-token") != SESSION:
@@ -143,9 +143,15 @@ class Handler(fault_server.Handler):
             self.note("session")
             self.answer(200, SESSION.encode())
         else:
-            self.answer(400)
+            self.store(self.do_any)
+
+    def do_HEAD(self):
+        self.store(super().do_HEAD)
 
     def do_POST(self):
+        if self.path not in ("/", "/set"):
+            self.store(self.do_any)
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         form = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
         if self.path == "/set":
@@ -164,7 +170,7 @@ class Handler(fault_server.Handler):
                 return self.sts_error(400, "InvalidIdentityToken", body)
             base = form["WebIdentityToken"]
         else:
-            keys = self.signer(body, "sts")
+            keys = self.signer(hashlib.sha256(body).hexdigest(), "sts")
             if isinstance(keys, str):
                 return self.sts_error(403, keys, body)
             base = keys["who"]
@@ -190,10 +196,12 @@ class Handler(fault_server.Handler):
         sent = urllib.parse.unquote(body.decode()) + str(self.headers.get("Authorization")) + str(self.headers.get("x-amz-security-token"))
         return re.sub(r"[^ -~]|[&<>]", " ", sent)
 
-    def store(self):
-        keys = self.signer(b"", "s3")
+    def store(self, serve):
+        """Serves a request of the store if its keys are good. What is written is compared with the digest by the fault server."""
+        keys = self.signer(self.headers.get("x-amz-content-sha256", ""), "s3")
         if isinstance(keys, str):
             self.note("refused", keys)
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
             status = 403 if keys in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch") else 400
             return self.answer(status, f"<Error><Code>{keys}</Code><Message>{self.quote(b'')}</Message></Error>".encode())
         self.note("store", keys["who"])
@@ -205,7 +213,7 @@ class Handler(fault_server.Handler):
                     keys["until"] = 0
         if "Range" in self.headers:
             time.sleep(float(settings["pause"]))
-        return super().do_GET()
+        return serve()
 
 
 class Server(fault_server.Server):

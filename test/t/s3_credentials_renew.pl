@@ -60,6 +60,14 @@ for my $refuse (qw(ExpiredToken InvalidToken InvalidAccessKeyId))
 fresh({ role_arn => 'arn:aws:iam::1:role/r' }, \%static, revoke_after => 10);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM big a JOIN big b USING (id)'), '200000', 'two scans at once, with keys of a role');
 
+# Uploads in parts, whose keys are refused on the way.
+fresh({ credentials => 'imds', part_size => '5MB', max_concurrency => 1 }, undef, revoke_after => 2);
+count_new(qr/^keys /);
+$node->safe_psql('postgres', "SELECT * FROM datamill.generate_cdc(150000, 150000, 2, 1, 0.2, 0.4, 0.4, 's3://plain/w/1/', 's3://plain/w/2/', server => 'k');"
+	  . "CREATE FOREIGN TABLE written (key1 uuid) SERVER k OPTIONS (url 's3://plain/w/1/*', format 'csv', header 'true')");
+cmp_ok(count_new(qr/^keys /), '>', 2, 'keys that are refused while parts are written');
+is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT key1) FROM written'), '150000|150000', 'an upload in parts');
+
 # New keys that are refused as well are not renewed again.
 fresh({ credentials => 'imds' }, undef, life => -1, claim => 3600);
 count_new(qr/^keys /);
