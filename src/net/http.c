@@ -269,12 +269,13 @@ dm_http_perform_held(DmHttpRequest *request, int grace_ms)
 {
 	int64 answer_at_ms = -1; /* when a pending interrupt is answered */
 
-	HOLD_INTERRUPTS();
+	/* An attempt is prepared with interrupts on: that may wait for keys, and nothing of it has been sent yet. */
 	dm_http_start(request);
 	while (!dm_http_advance(request))
 	{
 		long wait_ms = dm_http_wait_ms(request);
 
+		HOLD_INTERRUPTS();
 		if (InterruptPending && answer_at_ms < 0)
 			answer_at_ms = dm_clock_ms() + grace_ms;
 		if (answer_at_ms >= 0)
@@ -287,7 +288,9 @@ dm_http_perform_held(DmHttpRequest *request, int grace_ms)
 			HOLD_INTERRUPTS();
 			answer_at_ms = -1;
 		}
+		RESUME_INTERRUPTS();
 	}
+	HOLD_INTERRUPTS();
 }
 
 /* The origin of a URL; see http.h. */

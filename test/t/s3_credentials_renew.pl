@@ -64,7 +64,7 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM big a JOIN big b USING (id
 fresh({ credentials => 'imds', part_size => '5MB', max_concurrency => 1 }, undef, revoke_after => 2);
 count_new(qr/^keys /);
 $node->safe_psql('postgres', "SELECT * FROM datamill.generate_cdc(150000, 150000, 2, 1, 0.2, 0.4, 0.4, 's3://plain/w/1/', 's3://plain/w/2/', server => 'k');"
-	  . "CREATE FOREIGN TABLE written (key1 uuid) SERVER k OPTIONS (url 's3://plain/w/1/*', format 'csv', header 'true')");
+	  . "CREATE FOREIGN TABLE written (key1 uuid, key2 uuid, value1 int) SERVER k OPTIONS (url 's3://plain/w/1/*', format 'csv', header 'true')");
 cmp_ok(count_new(qr/^keys /), '>', 2, 'keys that are refused while parts are written');
 is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT key1) FROM written'), '150000|150000', 'an upload in parts');
 
