@@ -7,6 +7,7 @@ the other way round. The signature is its own, not the extension's.
     s3.py get BUCKET KEY                print an object
     s3.py many BUCKET PREFIX N          write PREFIX00000.csv .. with "id,v" and one row each
     s3.py rm BUCKET KEY
+    s3.py ls BUCKET                     keys of the first 1000 objects
     s3.py head BUCKET KEY               headers of an object, "name: value" a line, names in lower case
     s3.py uploads BUCKET                multipart uploads that are open: upload id and key, a line each
     s3.py parts BUCKET KEY UPLOAD       sizes of the parts of one
@@ -115,6 +116,8 @@ def main(command, *args):
     elif command == "head":
         for name, value in sorted(answer_of("HEAD", path_of(args[0], args[1]))[0].items()):
             print(f"{name}: {value}")
+    elif command == "ls":
+        print("\n".join(re.findall("<Key>(.*?)</Key>", call("GET", "/" + args[0], query="list-type=2").decode())))
     elif command == "uploads":
         uploads(args[0])
     elif command == "parts":
