@@ -84,6 +84,17 @@ GRANT SELECT ON datamill.rejects TO PUBLIC;
 COMMENT ON VIEW datamill.rejects IS
   'Rows of objects that on_error quarantine put aside, for the roles that the caller is a member of: object, row (of data, from 1), line and byte offset (of the uncompressed object), column, SQLSTATE, message, the record (its first 1,000 bytes; record_cut tells), when, by which role, and the receipt of the load, or NULL for a plain query.';
 
+---------------------------------------------------------------- uploads
+
+CREATE FUNCTION datamill.abort_uploads(
+  url text, older_than interval DEFAULT '1 day', server text DEFAULT NULL, dry_run boolean DEFAULT false,
+  OUT bucket text, OUT key text, OUT upload_id text, OUT initiated timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'dm_abort_uploads_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION datamill.abort_uploads(text, interval, text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION datamill.abort_uploads(text, interval, text, boolean) IS
+  'Aborts uploads that were begun under a prefix (s3://bucket/prefix, no wildcards) longer than older_than ago and neither finished nor aborted, whoever began them: what a killed server process leaves behind. Returns one row each; with dry_run they stay. In a local directory these are hidden temporary files, in the folders under a prefix that ends in a slash. Needs USAGE on the server, and the right to write there. Errors: 42501 no right, 42704 no such bucket, DM002 the store is not available.';
+
 ---------------------------------------------------------------- load
 
 CREATE TABLE datamill.load_catalog (

@@ -69,6 +69,8 @@ typedef struct DmStoreOps
 	/* In any state but DM_UPLOAD_ENDED. */
 	void (*upload_abort)(DmUpload *upload);
 	void (*delete)(DmStore *store, const DmObject *object);
+	void (*uploads_list)(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each, void *arg);
+	void (*uploads_abort)(DmStore *store, const DmOpenUpload *upload);
 } DmStoreOps;
 
 struct DmStore

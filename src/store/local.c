@@ -41,7 +41,8 @@ typedef struct LocalListing
 	LocalStore *store;
 	const char *bucket;
 	const char *prefix;
-	DmStoreEach each;
+	DmStoreEach each;			  /* NULL: temporary files are listed, and no others */
+	DmOpenUploadEach each_upload; /* then, what each is otherwise */
 	void *arg;
 	MemoryContext caller; /* each() runs in the context that dm_store_list was called in */
 } LocalListing;
@@ -50,6 +51,9 @@ typedef struct LocalListing
 #define DM_LOCAL_MAX_DEPTH 256
 
 static void local_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
+static void local_uploads_list(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each,
+							   void *arg);
+static void list_bucket(LocalListing *listing);
 static bool list_folder(LocalListing *listing, const char *folder, int depth);
 static void report_folder(const LocalListing *listing, const char *folder) pg_attribute_noreturn();
 
@@ -65,6 +69,8 @@ static const DmStoreOps local_ops = {
 	dm_local_upload_publish,
 	dm_local_upload_abort,
 	dm_local_delete,
+	local_uploads_list,
+	dm_local_uploads_abort,
 };
 
 /* Opens the store of an endpoint file:///dir in the current memory context. Raises HV00D unless dir is absolute. */
@@ -111,6 +117,13 @@ is_plain_step(const char *step, Size len)
 {
 	return len > 0 && !(len == 1 && step[0] == '.') && !(len == 2 && step[0] == '.' && step[1] == '.') &&
 		   !(len >= strlen(DM_LOCAL_TEMP) && strncmp(step, DM_LOCAL_TEMP, strlen(DM_LOCAL_TEMP)) == 0);
+}
+
+/* True for the name of a temporary file of an upload. */
+static bool
+is_temp(const char *name)
+{
+	return strncmp(name, DM_LOCAL_TEMP, strlen(DM_LOCAL_TEMP)) == 0;
 }
 
 /* Opens one step below a directory, making it first if asked to. -1 and errno on failure. */
@@ -215,13 +228,31 @@ report_folder(const LocalListing *listing, const char *folder)
 static void
 local_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg)
 {
-	LocalListing listing = {(LocalStore *) store, bucket, prefix, each, arg, CurrentMemoryContext};
+	LocalListing listing = {(LocalStore *) store, bucket, prefix, each, NULL, arg, CurrentMemoryContext};
+
+	list_bucket(&listing);
+}
+
+/* Lists the temporary files of a bucket in the folders under a prefix; see store.h. */
+static void
+local_uploads_list(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each, void *arg)
+{
+	LocalListing listing = {(LocalStore *) store, bucket, prefix, NULL, each, arg, CurrentMemoryContext};
+
+	dm_local_check_may_write(store->settings);
+	list_bucket(&listing);
+}
+
+/* Lists what a listing asks for. */
+static void
+list_bucket(LocalListing *listing)
+{
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "datamill local list", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
-	store->stats.list_requests++;
-	list_folder(&listing, "", 0);
+	listing->store->store.stats.list_requests++;
+	list_folder(listing, "", 0);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
@@ -276,7 +307,7 @@ read_names(const LocalListing *listing, const char *folder, int fd)
 		char *name;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!is_plain_step(entry->d_name, strlen(entry->d_name)))
+		if (!is_plain_step(entry->d_name, strlen(entry->d_name)) && !(!listing->each && is_temp(entry->d_name)))
 			continue;
 		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		{
@@ -285,6 +316,8 @@ read_names(const LocalListing *listing, const char *folder, int fd)
 			report_folder(listing, folder);
 		}
 		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+			continue;
+		if (S_ISREG(st.st_mode) && is_temp(entry->d_name) != (listing->each == NULL))
 			continue;
 		name = S_ISDIR(st.st_mode) ? psprintf("%s/", entry->d_name) : pstrdup(entry->d_name);
 		if (is_under_prefix(folder, name, S_ISDIR(st.st_mode), listing->prefix))
@@ -297,6 +330,22 @@ read_names(const LocalListing *listing, const char *folder, int fd)
 	dm_handle_free(handle);
 	list_sort(names, compare_names);
 	return names;
+}
+
+/* Passes one temporary file to the caller's function. Always true. */
+static bool
+pass_temp(const LocalListing *listing, const char *name, const DmObject *object)
+{
+	DmOpenUpload upload = {object->bucket};
+	MemoryContext old;
+
+	upload.key = pnstrdup(object->key, strlen(object->key) - strlen(name));
+	upload.upload_id = (char *) name;
+	upload.initiated = object->modified;
+	old = MemoryContextSwitchTo(listing->caller);
+	listing->each_upload(&upload, listing->arg);
+	MemoryContextSwitchTo(old);
+	return true;
 }
 
 /* Passes one file to the caller's function. Returns what that returned; a file that has just gone is skipped. */
@@ -312,6 +361,8 @@ list_file(const LocalListing *listing, int fd, const char *name, const char *key
 		return true;
 	pg_verifymbstr(key, strlen(key), false);
 	dm_local_object(&object, listing->bucket, key, &st);
+	if (!listing->each)
+		return pass_temp(listing, name, &object);
 	old = MemoryContextSwitchTo(listing->caller);
 	more = listing->each(&object, listing->arg);
 	MemoryContextSwitchTo(old);

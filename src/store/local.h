@@ -14,6 +14,7 @@
 /* How the name of a file starts that is being uploaded. */
 #define DM_LOCAL_TEMP ".datamill-upload-"
 
+extern void dm_local_check_may_write(const DmStoreSettings *settings);
 extern int dm_local_folder_open(const DmStore *store, const char *bucket, const char *key, const char **name,
 								bool make);
 extern char *dm_local_etag(const struct stat *st);
@@ -30,6 +31,7 @@ extern void dm_local_upload_write(DmUpload *upload, const char *data, Size len);
 extern void dm_local_upload_seal(DmUpload *upload);
 extern DmObject *dm_local_upload_publish(DmUpload *upload);
 extern void dm_local_upload_abort(DmUpload *upload);
+extern void dm_local_uploads_abort(DmStore *store, const DmOpenUpload *upload);
 extern void dm_local_delete(DmStore *store, const DmObject *object);
 
 #endif

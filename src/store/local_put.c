@@ -38,7 +38,6 @@ typedef struct LocalUpload
 	Size used;
 } LocalUpload;
 
-static void check_may_write(const DmStoreSettings *settings);
 static void report_upload(const DmUpload *upload) pg_attribute_noreturn();
 
 /* Opens the folder of an upload's key. -1 and errno on failure. */
@@ -98,7 +97,7 @@ dm_local_upload_open(DmStore *store, const char *bucket, const char *key, const 
 	uint64 unique; /* other servers, and other machines, may write here too */
 	LocalUpload *local = palloc0(sizeof(LocalUpload));
 
-	check_may_write(store->settings);
+	dm_local_check_may_write(store->settings);
 	if (!pg_strong_random(&unique, sizeof(unique)))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
 	dm_upload_init(&local->upload, store, bucket, key, options);
@@ -240,7 +239,7 @@ dm_local_delete(DmStore *store, const DmObject *object)
 	int folder;
 	bool removed;
 
-	check_may_write(store->settings);
+	dm_local_check_may_write(store->settings);
 	folder = dm_local_folder_open(store, object->bucket, object->key, &name, false);
 	removed = folder >= 0 && unlinkat(folder, name, 0) == 0 && pg_fsync(folder) == 0;
 	if (folder >= 0)
@@ -256,12 +255,28 @@ dm_local_delete(DmStore *store, const DmObject *object)
 	store->stats.put_requests++;
 }
 
+/* Removes a temporary file; none is no error. */
+void
+dm_local_uploads_abort(DmStore *store, const DmOpenUpload *upload)
+{
+	int folder;
+
+	dm_local_check_may_write(store->settings);
+	folder = dm_local_folder_open(store, upload->bucket, upload->key, NULL, false);
+	if (folder >= 0 && strncmp(upload->upload_id, DM_LOCAL_TEMP, strlen(DM_LOCAL_TEMP)) == 0 &&
+		!strchr(upload->upload_id, '/'))
+		(void) unlinkat(folder, upload->upload_id, 0);
+	if (folder >= 0)
+		close(folder);
+	store->stats.put_requests++;
+}
+
 /*
  * Raises 42501 unless both the server's owner and the current user may write files on this machine: USAGE on a server
  * lends its folder for reading only.
  */
-static void
-check_may_write(const DmStoreSettings *settings)
+void
+dm_local_check_may_write(const DmStoreSettings *settings)
 {
 	if (!has_privs_of_role(settings->owner, ROLE_PG_WRITE_SERVER_FILES))
 		ereport(ERROR,

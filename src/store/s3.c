@@ -39,6 +39,8 @@ static const DmStoreOps s3_ops = {
 	dm_s3_upload_publish,
 	dm_s3_upload_abort,
 	dm_s3_delete,
+	dm_s3_uploads_list,
+	dm_s3_uploads_abort,
 };
 
 /* Opens an S3 store in the current memory context. Raises HV024 for an endpoint that is no http(s) URL. */

@@ -111,6 +111,9 @@ extern void dm_s3_upload_write(DmUpload *upload, const char *data, Size len);
 extern void dm_s3_upload_seal(DmUpload *upload);
 extern DmObject *dm_s3_upload_publish(DmUpload *upload);
 extern void dm_s3_upload_abort(DmUpload *upload);
+extern void dm_s3_uploads_list(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each,
+							   void *arg);
+extern void dm_s3_uploads_abort(DmStore *store, const DmOpenUpload *upload);
 extern void dm_s3_delete(DmStore *store, const DmObject *object);
 
 #endif

@@ -213,6 +213,22 @@ dm_store_delete(DmStore *store, const DmObject *object)
 	store->ops->delete (store, object);
 }
 
+/* Lists open uploads; see store.h. */
+void
+dm_store_list_uploads(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each, void *arg)
+{
+	check_bucket(store, bucket);
+	store->ops->uploads_list(store, bucket, prefix, each, arg);
+}
+
+/* Removes what there is of an open upload; see store.h. */
+void
+dm_store_abort_upload(DmStore *store, const DmOpenUpload *upload)
+{
+	check_bucket(store, upload->bucket);
+	store->ops->uploads_abort(store, upload);
+}
+
 /* Deep copy into the current memory context. */
 DmObject *
 dm_object_copy(const DmObject *object)

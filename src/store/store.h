@@ -130,6 +130,26 @@ extern void dm_upload_abort(DmUpload *upload);
  */
 extern void dm_store_delete(DmStore *store, const DmObject *object);
 
+/* What there is of an object that somebody has begun to upload and neither finished nor aborted. */
+typedef struct DmOpenUpload
+{
+	char *bucket;
+	char *key;
+	char *upload_id;
+	TimestampTz initiated;
+} DmOpenUpload;
+
+/*
+ * Calls each(upload, arg) for every open upload of the bucket whose key starts with prefix, a page at a time, in the caller's memory
+ * context; the upload lives until it returns. Of a local directory these are the temporary files in the folders
+ * under the prefix: their key is that of the folder, their id the file's name, initiated its last change.
+ * dm_store_abort_upload() removes one, which each() may do, too; one that is not there is no error. Needs the rights of writing.
+ */
+typedef void (*DmOpenUploadEach)(const DmOpenUpload *upload, void *arg);
+extern void dm_store_list_uploads(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each,
+								  void *arg);
+extern void dm_store_abort_upload(DmStore *store, const DmOpenUpload *upload);
+
 /* Splits s3://bucket/key into its parts (palloc'd; key may be empty). Raises 22023 on anything else. */
 extern void dm_url_split(const char *url, char **bucket, char **key);
 extern bool dm_url_is_object(const char *text);

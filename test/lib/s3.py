@@ -11,7 +11,7 @@ the other way round. The signature is its own, not the extension's.
     s3.py head BUCKET KEY               headers of an object, "name: value" a line, names in lower case
     s3.py uploads BUCKET                multipart uploads that are open: upload id and key, a line each
     s3.py parts BUCKET KEY UPLOAD       sizes of the parts of one
-    s3.py multipart BUCKET KEY [BYTES]  begin one, with one part, and leave it open; prints its id
+    s3.py begin BUCKET PREFIX N         begin N uploads, PREFIX00000 .., and leave them open
     s3.py sts SECONDS                   temporary credentials: access key, secret, token, a line each
 
 Environment: S3_ENDPOINT (http://host:port), S3_KEY, S3_SECRET.
@@ -92,11 +92,9 @@ def uploads(bucket):
         print(re.search("<UploadId>(.*?)</UploadId>", upload).group(1), re.search("<Key>(.*?)</Key>", upload).group(1))
 
 
-def multipart(bucket, key, size):
-    """Leaves an upload open."""
-    upload = re.search("<UploadId>(.*?)</UploadId>", call("POST", path_of(bucket, key), query="uploads=").decode()).group(1)
-    call("PUT", path_of(bucket, key), b"x" * size, query="partNumber=1&uploadId=" + urllib.parse.quote(upload, safe="-_.~"))
-    print(upload)
+def begin(bucket, prefix, count):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: call("POST", path_of(bucket, f"{prefix}{i:05d}"), query="uploads="), range(count)))
 
 
 def parts(bucket, key, upload):
@@ -122,8 +120,8 @@ def main(command, *args):
         uploads(args[0])
     elif command == "parts":
         parts(*args)
-    elif command == "multipart":
-        multipart(args[0], args[1], int(args[2]) if len(args) > 2 else 10)
+    elif command == "begin":
+        begin(args[0], args[1], int(args[2]))
     elif command == "many":
         many(args[0], args[1], int(args[2]))
     elif command == "sts":
