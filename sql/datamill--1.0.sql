@@ -181,7 +181,7 @@ CREATE TABLE datamill.dataset_catalog (
   keys text[] NOT NULL,
   untracked text[] NOT NULL,
   deletes text NOT NULL CHECK (deletes IN ('close', 'ignore')),
-  effective_type text NOT NULL CHECK (effective_type IN ('date', 'timestamptz', 'timestamp', 'bigint')),
+  effective_type text NOT NULL CHECK (effective_type IN ('date', 'timestamptz', 'timestamp', 'bigint', 'numeric', 'pg_lsn', 'text')),
   feed_table regclass,
   sequence_column text,
   operation_column text,
@@ -193,6 +193,29 @@ REVOKE ALL ON datamill.dataset_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.dataset_catalog IS 'Rows behind datamill.datasets; written by the library only.';
 SELECT pg_catalog.pg_extension_config_dump('datamill.dataset_catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('datamill.dataset_catalog_dataset_id_seq', '');
+
+CREATE TABLE datamill.feed_catalog (
+  dataset_id bigint PRIMARY KEY REFERENCES datamill.dataset_catalog ON DELETE CASCADE,
+  options jsonb NOT NULL
+);
+REVOKE ALL ON datamill.feed_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.feed_catalog IS 'Options of mode feed that the first merge of a dataset gave; written by the library only.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.feed_catalog', '');
+
+CREATE TABLE datamill.feed_truncate_catalog (
+  dataset_id bigint NOT NULL REFERENCES datamill.dataset_catalog ON DELETE CASCADE,
+  sequence text NOT NULL,
+  merge_id bigint NOT NULL,
+  PRIMARY KEY (dataset_id, sequence)
+);
+REVOKE ALL ON datamill.feed_truncate_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.feed_truncate_catalog IS 'Truncates of feeds, which end the versions of all keys; written by the library only.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.feed_truncate_catalog', '');
+
+CREATE TYPE datamill.pg_lsn_range AS RANGE (subtype = pg_catalog.pg_lsn, multirange_type_name = datamill.pg_lsn_multirange);
+COMMENT ON TYPE datamill.pg_lsn_range IS 'Ranges of pg_lsn: type of column valid of a feed whose sequence is a pg_lsn.';
+CREATE TYPE datamill.text_range AS RANGE (subtype = pg_catalog.text, collation = pg_catalog."C", multirange_type_name = datamill.text_multirange);
+COMMENT ON TYPE datamill.text_range IS 'Ranges of text in the order of its bytes: type of column valid of a feed whose sequence is text.';
 
 CREATE VIEW datamill.datasets WITH (security_barrier) AS
 SELECT d.dataset_id, d.current_table, d.history_table, d.versions_view, d.changes_view, d.keys, d.untracked, d.deletes,
@@ -247,7 +270,7 @@ CREATE FUNCTION datamill.cdc_merge(
   OUT rejected bigint, OUT receipt text)
 AS 'MODULE_PATHNAME', 'dm_cdc_merge_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.cdc_merge(text, text, text[], timestamptz, text, jsonb) IS
-  'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: the source holds every live key, and versions of keys that are missing from it are closed. Mode delta: the source holds keys that are new or may have changed; all others are left alone. Mode feed: rows are events with an operation and a sequence, in any order. Options: deletes (close, ignore), scope (condition on current: full within it), max_delete_percent, untracked (column names), effective_type (date, timestamptz), allow_empty, sequence_column, operation_column and delete_values (feeds), and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source or two values of a key at one sequence, 22023 an effective date before the last one or an unknown option, 02000 an empty source, 54000 more deletes than max_delete_percent, 40001 a concurrent merge in REPEATABLE READ.';
+  'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: the source holds every live key, and versions of keys that are missing from it are closed. Mode delta: the source holds keys that are new or may have changed; all others are left alone. Mode feed: rows are events with an operation and a sequence, in any order. Options: deletes (close, ignore), scope (condition on current: full within it), max_delete_percent, untracked (column names), effective_type (date, timestamptz), allow_empty, those of mode feed (sequence_column, sequence_type, operation_column, delete_values, truncate_values), and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source or two values of a key at one sequence, 22023 an effective date before the last one or an unknown option, 02000 an empty source, 54000 more deletes than max_delete_percent, 40001 a concurrent merge in REPEATABLE READ.';
 
 CREATE FUNCTION datamill.cdc_plan(
   target text, source text, keys text[] DEFAULT NULL, effective timestamptz DEFAULT pg_catalog.now(),
@@ -255,13 +278,13 @@ CREATE FUNCTION datamill.cdc_plan(
 RETURNS TABLE (operation text, rows bigint, sample jsonb)
 AS 'MODULE_PATHNAME', 'dm_cdc_plan_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.cdc_plan(text, text, text[], timestamptz, text, jsonb) IS
-  'What cdc_merge with the same arguments would do, without doing it: for each operation (I, U, D, N, X) the number of rows and up to five keys as examples. Raises what the merge would raise about the source and the dataset. Needs SELECT on the current table only.';
+  'What cdc_merge with the same arguments would do, without doing it: for each operation (I, U, D, N, X) the number of rows and up to five keys as examples. Raises what the merge would raise about the source and the dataset. Needs SELECT on the current table; of a feed, on its history and points, too.';
 
 CREATE FUNCTION datamill.cdc_undo(
   target text, OUT merge_id bigint, OUT removed bigint, OUT restored bigint, OUT receipt text)
 AS 'MODULE_PATHNAME', 'dm_cdc_undo_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.cdc_undo(text) IS
-  'Takes the last merge of a dataset back: versions that it made are removed from current, versions that it ended return from history. Returns the merge and the numbers of versions removed and restored. Errors: 55000 no merge to take back, 0A000 the merge brought untracked columns up to date, whose values before are not kept.';
+  'Takes the last merge of a dataset back: versions that it made are removed from current, versions that it ended return from history. Returns the merge and the numbers of versions removed and restored. Errors: 55000 no merge to take back, 0A000 the merge brought untracked columns up to date, whose values before are not kept. Of a feed: removed and restored count the versions that are there no more, and those that are back or changed.';
 
 CREATE FUNCTION datamill.cdc_restate(
   target text, source text, effective timestamptz, mode text DEFAULT 'full', options jsonb DEFAULT '{}',

@@ -196,11 +196,11 @@ dm_apply_finish(DmApply *apply)
 	ExecDropSingleTupleTableSlot(apply->new_slot);
 }
 
-/* Returns the keys (JSON objects, char*) that are examples of an operation. */
-List *
-dm_apply_samples(const DmApply *apply, DmFate fate)
+/* Returns, for each fate, the keys (JSON objects, char*) that are examples of it. */
+List **
+dm_apply_samples(DmApply *apply)
 {
-	return apply->samples[fate];
+	return apply->samples;
 }
 
 /* True if a column of a source row equals that of the row of current in old. */

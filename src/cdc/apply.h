@@ -46,7 +46,7 @@ extern void dm_apply_unchanged(DmApply *apply, const Datum *values, const bool *
 extern void dm_apply_delete(DmApply *apply, TupleTableSlot *old);
 extern void dm_apply_missing(DmApply *apply, TupleTableSlot *old);
 extern void dm_apply_finish(DmApply *apply);
-extern List *dm_apply_samples(const DmApply *apply, DmFate fate);
+extern List **dm_apply_samples(DmApply *apply);
 
 extern bool dm_column_equal(const DmShape *shape, int column, const Datum *values, const bool *nulls,
 							TupleTableSlot *old);

@@ -68,9 +68,6 @@ typedef struct DmMergeOptions
 	Oid effective_type; /* InvalidOid if not given */
 	const char *scope;	/* SQL condition on current, or NULL */
 	double max_delete_percent;
-	const char *sequence_column; /* of a feed; NULL if not given, as the next two */
-	const char *operation_column;
-	List *delete_values;
 } DmMergeOptions;
 
 typedef struct DmMergeSpec
@@ -129,6 +126,7 @@ typedef struct DmShape
 /* dataset.c */
 extern const DmEffectiveType *dm_effective_type(Oid type);
 extern const DmEffectiveType *dm_effective_type_named(const char *name);
+extern const char *dm_effective_type_names(void);
 extern Datum dm_effective_make(Oid type, TimestampTz moment);
 extern RangeVar *dm_dataset_parse(const char *target);
 extern void dm_dataset_lock(const RangeVar *target);
@@ -155,7 +153,7 @@ extern ExprState *dm_scope_prepare(const char *scope, Relation current, EState *
 
 /* merge.c */
 extern char *dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts);
-extern const struct DmApply *dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts);
+extern List **dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts);
 
 /* undo.c */
 extern char *dm_cdc_undo(const char *target, DmUndoCounts *counts);

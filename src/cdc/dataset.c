@@ -261,6 +261,11 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 	if (read_only)
 	{
 		table_check_rights(dataset->current, ACL_SELECT);
+		if (OidIsValid(dataset->feed))
+		{
+			table_check_rights(dataset->history, ACL_SELECT);
+			table_check_rights(dataset->feed, ACL_SELECT);
+		}
 		return;
 	}
 	table_check_rights(dataset->current, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
@@ -299,6 +304,9 @@ static const DmEffectiveType effective_types[] = {
 	{TIMESTAMPTZOID, "timestamptz", "pg_catalog.timestamptz", "pg_catalog.tstzrange"},
 	{TIMESTAMPOID, "timestamp", "pg_catalog.timestamp", "pg_catalog.tsrange"},
 	{INT8OID, "bigint", "pg_catalog.int8", "pg_catalog.int8range"},
+	{NUMERICOID, "numeric", "pg_catalog.\"numeric\"", "pg_catalog.numrange"},
+	{PG_LSNOID, "pg_lsn", "pg_catalog.pg_lsn", "datamill.pg_lsn_range"},
+	{TEXTOID, "text", "pg_catalog.text COLLATE pg_catalog.\"C\"", "datamill.text_range"},
 };
 
 /* Returns what is known of a type of bounds, or NULL if it cannot be one. */
@@ -311,6 +319,18 @@ dm_effective_type(Oid type)
 			return &effective_types[i];
 	}
 	return NULL;
+}
+
+/* Returns the names of these types, for a message. */
+const char *
+dm_effective_type_names(void)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < lengthof(effective_types); i++)
+		appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ", effective_types[i].name);
+	return names.data;
 }
 
 /* As dm_effective_type, by name. */

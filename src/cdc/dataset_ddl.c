@@ -18,6 +18,7 @@
 
 #include "base/names.h"
 #include "cdc/cdc.h"
+#include "cdc/feed.h"
 
 /*
  * Room left on each page, so that a new version finds place on the page of the old one: such an update writes no index
@@ -195,35 +196,31 @@ tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *datase
 }
 
 /*
- * Creates what a feed needs besides: the table of points (events that no version shows: deletes where nothing was, and
- * upserts that changed nothing), and indexes by which all that is known of a key is found.
+ * Creates what a feed needs besides: the table of points (events of which no version shows all), and indexes by which all
+ * that is known of a key is found.
  */
 static void
 feed_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
 {
-	TupleDesc keys = CreateTemplateTupleDesc(list_length(dataset->keys));
 	char *names = dm_names_quoted(dataset->keys);
 	StringInfoData sql;
-	int count = 0;
 
-	for (int i = 0; i < columns->natts; i++)
-	{
-		if (dm_names_has(dataset->keys, NameStr(TupleDescAttr(columns, i)->attname)))
-			TupleDescCopyEntry(keys, ++count, columns, i + 1);
-	}
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, "_feed"));
-	append_column_definitions(&sql, keys);
+	append_column_definitions(&sql, columns);
 	appendStringInfo(&sql,
 					 ", " DM_COL_START " %s NOT NULL, " DM_COL_OPERATION
-					 " pg_catalog.\"char\" NOT NULL, PRIMARY KEY (%s, " DM_COL_START "))",
+					 " pg_catalog.\"char\" NOT NULL, " DM_COL_MERGE " pg_catalog.int8 NOT NULL, " DM_COL_UNAVAILABLE
+					 " pg_catalog.text[], PRIMARY KEY (%s, " DM_COL_START ", " DM_COL_OPERATION ", " DM_COL_MERGE
+					 "))",
 					 dm_effective_type(dataset->effective_type)->sql_type,
 					 names);
 	execute(sql.data);
-	execute(psprintf(
-		"COMMENT ON TABLE %s IS 'Events of a datamill feed that no version shows: D deletes where nothing was, N "
-		"upserts that changed nothing. Later events may need them.'",
-		sibling(target, "_feed")));
+	execute(psprintf("COMMENT ON TABLE %s IS 'Events of a datamill feed that no version shows, or not all of it: D "
+					 "deletes where "
+					 "nothing was, N upserts that changed nothing, U upserts with values of their own. Later "
+					 "events may need them.'",
+					 sibling(target, "_feed")));
 	execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", sibling(target, ""), names));
 	execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s, " DM_COL_START ")", sibling(target, "_history"), names));
 }
@@ -253,7 +250,7 @@ views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset
 	execute(psprintf("CREATE VIEW %s AS SELECT " DM_COL_START " AS effective, " DM_COL_OPERATION
 					 ", %s FROM %s UNION ALL SELECT " DM_COL_START ", " DM_COL_OPERATION
 					 ", %s FROM %s UNION ALL SELECT " DM_COL_END
-					 ", 'D'::pg_catalog.\"char\", %s FROM %s WHERE " DM_COL_ENDED_BY " = 'D'",
+					 ", 'D'::pg_catalog.\"char\", %s FROM %s WHERE " DM_COL_ENDED_BY " <> 'U'",
 					 sibling(target, "_changes"),
 					 names.data,
 					 sibling(target, ""),

@@ -3,14 +3,13 @@
  *
  * Invariants:
  * 1. Events are sorted by key and sequence, within work_mem, and then taken key by key: what is stored of the key is
- *    read by the primary keys of current, history and points, folded together with the new events (feed_fold.c), and
- *    the difference is written. Memory beyond the sort holds one key's events and versions.
- * 2. Each stored row is read under the snapshot of the merge and written at most once.
- * 3. Versions keep the merge that made them; a version whose end changes gets this merge as the one that ended it.
+ *    read by primary keys (feed_store.c), folded together with the new events (feed_fold.c), and the difference is
+ *    written. Memory beyond the sort holds one key's events and versions, and the truncates of the dataset.
+ * 2. A new truncate concerns every key that has a version there: such keys are taken as if an event of theirs had come.
+ * 3. An undo takes the keys that the merge left a trace of, and folds without its events.
  */
 #include "postgres.h"
 
-#include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -19,550 +18,434 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/typcache.h"
-#include "utils/uuid.h"
 
 #include "base/compat.h"
-#include "base/names.h"
 #include "cdc/feed.h"
 #include "cdc/feed_fold.h"
-#include "cdc/probe.h"
+#include "cdc/feed_store.h"
+#include "cdc/feed_truncates.h"
 #include "rows/row_sort.h"
-#include "rows/table_writer.h"
+
+/* Kinds of the rows that are sorted. */
+#define KIND_UPSERT 'u'
+#define KIND_DELETE 'd'
+#define KIND_TOUCH 'x' /* a key to be settled though none of its events came */
 
 struct DmFeed
 {
 	DmFeedSpec spec;
-	TupleDesc wanted; /* shape->wanted, then the operation if there is one, then the sequence */
-	int operation;	  /* index in wanted, -1 if there is none */
-	int sequence;	  /* index in wanted */
+	TupleDesc
+		desc;	  /* of the sorted rows: wanted columns, sequence, kind, unavailable columns as a text of 0 and 1 */
+	int sequence; /* index in desc */
+	int kind;
+	int unavailable;
+	TupleTableSlot *row; /* to be sorted */
 	DmFeedOrder order;
-	bool sequence_byval;
-	int16 sequence_len;
 	Tuplesortstate *sort;
-	DmProbe *probes[3]; /* current, history, points */
-	TupleTableSlot *slots[3];
-	TupleTableSlot *new_current; /* virtual */
-	DmTableWriter *writers[3];
-	AttrNumber points_start; /* in points */
-	AttrNumber points_operation;
-	AttrNumber points_keys[INDEX_MAX_KEYS]; /* of the shape's keys */
-	pg_uuid_t key_hash;
-	pg_uuid_t row_hash;
+	DmFeedStore *store;
+	List *truncates; /* of DmFeedTruncate*, without the undone ones; then as an array in fold */
+	List *undone;	 /* of DmFeedTruncate* */
+	DmFeedTally tally;
+	DmFeedFold fold;
+	MemoryContext context;	   /* of the feed */
 	MemoryContext key_context; /* reset for each key */
-	int64 source_rows;
+	int64 events;
 };
 
-enum
-{
-	IN_CURRENT,
-	IN_HISTORY,
-	IN_POINTS
-};
-
-static void points_map(DmFeed *feed);
-static Tuplesortstate *sort_begin(DmFeed *feed);
+static void sort_begin(DmFeed *feed);
+static void row_put(DmFeed *feed, char kind, Datum sequence, const Datum *values, const bool *nulls,
+					const Bitmapset *unavailable);
+static void truncates_load(DmFeed *feed);
+static void truncates_settle(DmFeed *feed);
+static bool truncate_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2]);
+static bool undo_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2]);
+static void key_touch(void *arg, const Datum *values);
 static DmFeedEvent *event_read(DmFeed *feed, TupleTableSlot *slot);
-static void values_copy(DmFeed *feed, const Datum *values, const bool *nulls, Datum **values_out, bool **nulls_out);
-static void key_settle(DmFeed *feed, List *events);
-static DmFeedState *state_read(DmFeed *feed, const Datum *key);
-static DmFeedVersion *version_read(DmFeed *feed, TupleTableSlot *slot, bool is_open);
-static void versions_write(DmFeed *feed, DmFeedState *stored, DmFeedState *folded);
-static void points_write(DmFeed *feed, const Datum *key, DmFeedState *stored, DmFeedState *folded);
-static DmFeedVersion *counterpart(DmFeed *feed, List *versions, const DmFeedVersion *version);
-static void closed_write(DmFeed *feed, DmFeedVersion *stored, DmFeedVersion *version);
-static void open_write(DmFeed *feed, DmFeedVersion *stored, DmFeedVersion *version);
-static void current_fill(DmFeed *feed, TupleTableSlot *slot, const DmFeedVersion *version);
-static void history_fill(DmFeed *feed, TupleTableSlot *slot, const DmFeedVersion *version);
+static void key_settle(DmFeed *feed, const Datum *key, List *events);
+static List *events_without_undone(DmFeed *feed, List *events);
+static void deletes_check(DmFeed *feed);
 static bool same_key(DmFeed *feed, const Datum *a, const Datum *b);
 
-/* Returns what a feed's source has to give: the business columns, the operation if there is one, and the sequence. */
-TupleDesc
-dm_feed_wanted(const DmDataset *dataset, const DmShape *shape)
-{
-	int natts = shape->wanted->natts;
-	int extra = dataset->operation_column ? 2 : 1;
-	TupleDesc desc = CreateTemplateTupleDesc(natts + extra);
-
-	for (int i = 1; i <= natts; i++)
-		TupleDescCopyEntry(desc, i, shape->wanted, i);
-	if (dataset->operation_column)
-		TupleDescInitEntry(desc, natts + 1, dataset->operation_column, TEXTOID, -1, 0);
-	TupleDescInitEntry(desc, natts + extra, dataset->sequence_column, dataset->effective_type, -1, 0);
-	return desc;
-}
-
-/* Opens the tables' writers and probes, in the current memory context; the active snapshot must stay until the finish. */
+/* Begins a feed in the current memory context; the active snapshot must stay until the finish. */
 DmFeed *
-dm_feed_begin(const DmFeedSpec *spec, TupleDesc wanted)
+dm_feed_begin(const DmFeedSpec *spec)
 {
 	DmFeed *feed = palloc0(sizeof(DmFeed));
-	Relation relations[] = {spec->current, spec->history, spec->points};
-	TypeCacheEntry *type = lookup_type_cache(spec->dataset->effective_type, TYPECACHE_CMP_PROC_FINFO);
+	Oid type = spec->dataset->effective_type;
 	bool varlena;
 
 	feed->spec = *spec;
-	feed->wanted = wanted;
-	feed->operation = spec->dataset->operation_column ? spec->shape->wanted->natts : -1;
-	feed->sequence = wanted->natts - 1;
-	fmgr_info_cxt(type->cmp_proc_finfo.fn_oid, &feed->order.compare, CurrentMemoryContext);
-	getTypeOutputInfo(spec->dataset->effective_type, &feed->order.output, &varlena);
-	feed->sequence_byval = type->typbyval;
-	feed->sequence_len = type->typlen;
-	points_map(feed);
+	feed->context = CurrentMemoryContext;
 	feed->key_context = AllocSetContextCreate(CurrentMemoryContext, "datamill feed key", ALLOCSET_DEFAULT_SIZES);
-	feed->new_current = MakeSingleTupleTableSlot(RelationGetDescr(spec->current), &TTSOpsVirtual);
-	feed->sort = sort_begin(feed);
-	dm_writers_begin();
-	for (int i = 0; i < lengthof(relations); i++)
-	{
-		Bitmapset *updated = NULL;
-
-		for (int a = 1; a <= RelationGetNumberOfAttributes(relations[i]); a++)
-			updated = bms_add_member(updated, a - FirstLowInvalidHeapAttributeNumber);
-		feed->slots[i] = table_slot_create(relations[i], NULL);
-		feed->writers[i] = dm_writer_open(relations[i], updated, false);
-		feed->probes[i] = dm_probe_begin(relations[i], spec->shape, GetActiveSnapshot());
-		if (!feed->probes[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("table \"%s\" has no primary key that starts with the dataset's keys",
-							RelationGetRelationName(relations[i])),
-					 errhint("Add it: ALTER TABLE ... ADD PRIMARY KEY.")));
-	}
+	fmgr_info_cxt(lookup_type_cache(type, TYPECACHE_CMP_PROC_FINFO)->cmp_proc_finfo.fn_oid,
+				  &feed->order.compare,
+				  CurrentMemoryContext);
+	feed->order.collation = TupleDescAttr(RelationGetDescr(spec->current), spec->shape->start - 1)->attcollation;
+	getTypeOutputInfo(type, &feed->order.output, &varlena);
+	feed->tally.counts = spec->counts;
+	feed->tally.is_sampling = spec->dry_run;
+	feed->tally.context = CurrentMemoryContext;
+	feed->fold.order = &feed->order;
+	feed->fold.shape = spec->shape;
+	feed->fold.tally = &feed->tally;
+	sort_begin(feed);
+	truncates_load(feed);
+	feed->store = dm_feed_store_open(&feed->spec, &feed->order);
+	if (feed->spec.live_rows < 0)
+		feed->spec.live_rows = dm_feed_store_live_rows(feed->store);
+	feed->spec.changes->live_rows = feed->spec.live_rows;
 	return feed;
 }
 
-/* Finds the columns of the points; raises if one is gone or of another type. */
+/* Begins the sort of events by key and sequence. */
 static void
-points_map(DmFeed *feed)
+sort_begin(DmFeed *feed)
 {
-	const DmDataset *dataset = feed->spec.dataset;
 	const DmShape *shape = feed->spec.shape;
-	Relation points = feed->spec.points;
+	int natts = shape->wanted->natts;
+	AttrNumber *attributes = palloc(sizeof(AttrNumber) * (shape->nkeys + 1));
 
-	feed->points_start = dm_shape_attribute(dataset, points, DM_COL_START, dataset->effective_type);
-	feed->points_operation = dm_shape_attribute(dataset, points, DM_COL_OPERATION, CHAROID);
-	for (int i = 0; i < shape->nkeys && i < INDEX_MAX_KEYS; i++)
-	{
-		Form_pg_attribute key = TupleDescAttr(shape->wanted, shape->keys[i]);
-
-		feed->points_keys[i] = dm_shape_attribute(dataset, points, NameStr(key->attname), key->atttypid);
-	}
+	feed->desc = CreateTemplateTupleDesc(natts + 3);
+	feed->sequence = natts;
+	feed->kind = natts + 1;
+	feed->unavailable = natts + 2;
+	for (int i = 1; i <= natts; i++)
+		TupleDescCopyEntry(feed->desc, i, shape->wanted, i);
+	TupleDescInitEntry(feed->desc, natts + 1, "sequence", feed->spec.dataset->effective_type, -1, 0);
+	TupleDescInitEntryCollation(feed->desc, natts + 1, feed->order.collation);
+	TupleDescInitEntry(feed->desc, natts + 2, "kind", CHAROID, -1, 0);
+	TupleDescInitEntry(feed->desc, natts + 3, "unavailable", TEXTOID, -1, 0);
+	for (int i = 0; i < shape->nkeys; i++)
+		attributes[i] = shape->keys[i] + 1;
+	attributes[shape->nkeys] = feed->sequence + 1;
+	feed->row = MakeSingleTupleTableSlot(feed->desc, &TTSOpsVirtual);
+	feed->sort = dm_row_sort_begin(feed->desc, attributes, shape->nkeys + 1);
 }
 
-/* Takes one event. A DmSourceEach; arg is the feed. Raises 23502 without a key or a sequence. */
+/* Takes an upsert: values of the wanted columns, but for those that are unavailable (indexes). */
 void
-dm_feed_row(TupleTableSlot *slot, void *arg)
+dm_feed_upsert(DmFeed *feed, Datum sequence, const Datum *values, const bool *nulls, const Bitmapset *unavailable)
 {
-	DmFeed *feed = arg;
+	feed->events++;
+	row_put(feed, KIND_UPSERT, sequence, values, nulls, unavailable);
+}
+
+/* Takes a delete, of which the keys count. */
+void
+dm_feed_delete(DmFeed *feed, Datum sequence, const Datum *values, const bool *nulls)
+{
+	feed->events++;
+	row_put(feed, KIND_DELETE, sequence, values, nulls, NULL);
+}
+
+/* Takes a truncate: it ends the versions of all keys. */
+void
+dm_feed_truncate(DmFeed *feed, Datum sequence)
+{
+	MemoryContext caller = MemoryContextSwitchTo(feed->context);
+	DmFeedTruncate *truncate = palloc0(sizeof(DmFeedTruncate));
+	Form_pg_attribute attribute = TupleDescAttr(feed->desc, feed->sequence);
+
+	feed->events++;
+	truncate->sequence = datumCopy(sequence, attribute->attbyval, attribute->attlen);
+	truncate->merge_id = feed->spec.merge_id;
+	truncate->is_new = true;
+	feed->truncates = lappend(feed->truncates, truncate);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Puts a row into the sort. Raises 23502 for a NULL key. */
+static void
+row_put(DmFeed *feed, char kind, Datum sequence, const Datum *values, const bool *nulls,
+		const Bitmapset *unavailable)
+{
 	const DmShape *shape = feed->spec.shape;
+	int natts = shape->wanted->natts;
+	TupleTableSlot *row = feed->row;
 
-	feed->source_rows++;
-	slot_getallattrs(slot);
-	for (int i = 0; i <= shape->nkeys; i++)
+	ExecClearTuple(row);
+	memset(row->tts_isnull, kind != KIND_UPSERT, sizeof(bool) * (natts + 3));
+	if (kind == KIND_UPSERT)
 	{
-		int column = i < shape->nkeys ? shape->keys[i] : feed->sequence;
+		memcpy(row->tts_values, values, sizeof(Datum) * natts);
+		memcpy(row->tts_isnull, nulls, sizeof(bool) * natts);
+	}
+	for (int i = 0; i < shape->nkeys; i++)
+	{
+		int key = shape->keys[i];
 
-		if (slot->tts_isnull[column])
+		if (nulls && nulls[key])
 			ereport(ERROR,
 					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("%s column \"%s\" is NULL in row " INT64_FORMAT " of the source",
-							i < shape->nkeys ? "key" : "sequence",
-							NameStr(TupleDescAttr(feed->wanted, column)->attname),
-							feed->source_rows),
+					 errmsg("key column \"%s\" is NULL in row " INT64_FORMAT " of the source",
+							NameStr(TupleDescAttr(shape->wanted, key)->attname),
+							feed->events),
 					 errhint("Leave such rows out with a query as source.")));
+		row->tts_values[key] = values[key];
+		row->tts_isnull[key] = false;
 	}
-	tuplesort_puttupleslot(feed->sort, slot);
+	row->tts_values[feed->sequence] = sequence;
+	row->tts_isnull[feed->sequence] = kind == KIND_TOUCH;
+	row->tts_values[feed->kind] = CharGetDatum(kind);
+	row->tts_isnull[feed->kind] = false;
+	row->tts_isnull[feed->unavailable] = true;
+	if (unavailable)
+	{
+		char *marks = palloc0(natts + 1);
+
+		for (int i = 0; i < natts; i++)
+			marks[i] = bms_is_member(i, unavailable) ? '1' : '0';
+		row->tts_values[feed->unavailable] = CStringGetTextDatum(marks);
+		row->tts_isnull[feed->unavailable] = false;
+	}
+	ExecStoreVirtualTuple(row);
+	tuplesort_puttupleslot(feed->sort, row);
 }
 
-/* Settles all events, key by key, and closes everything. */
+/* Settles all events, key by key, and closes everything. Raises 54000 for too many deletes. */
 void
 dm_feed_finish(DmFeed *feed)
 {
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(feed->wanted, &TTSOpsMinimalTuple);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(feed->desc, &TTSOpsMinimalTuple);
+	Datum *key = NULL; /* of the events gathered; in the key's context */
 	List *events = NIL;
 
+	truncates_settle(feed);
 	tuplesort_performsort(feed->sort);
 	while (tuplesort_gettupleslot(feed->sort, true, false, slot, NULL))
 	{
 		MemoryContext caller;
+		DmFeedEvent *event;
 
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
-		if (events != NIL && !same_key(feed, ((DmFeedEvent *) linitial(events))->values, slot->tts_values))
+		if (key && !same_key(feed, key, slot->tts_values))
 		{
-			key_settle(feed, events);
+			key_settle(feed, key, events);
+			key = NULL;
 			events = NIL;
 		}
 		caller = MemoryContextSwitchTo(feed->key_context);
-		events = lappend(events, event_read(feed, slot));
+		event = event_read(feed, slot);
+		if (!key)
+			key = event->values;
+		if (DatumGetChar(slot->tts_values[feed->kind]) != KIND_TOUCH)
+			events = lappend(events, event);
 		MemoryContextSwitchTo(caller);
 	}
-	if (events != NIL)
-		key_settle(feed, events);
+	if (key)
+		key_settle(feed, key, events);
 	ExecDropSingleTupleTableSlot(slot);
 	tuplesort_end(feed->sort);
-	for (int i = lengthof(feed->writers) - 1; i >= 0; i--)
-	{
-		dm_probe_end(feed->probes[i]);
-		dm_writer_close(feed->writers[i]);
-		ExecDropSingleTupleTableSlot(feed->slots[i]);
-	}
-	dm_writers_end();
-	ExecDropSingleTupleTableSlot(feed->new_current);
+	deletes_check(feed);
+	dm_feed_store_close(feed->store);
+	ExecDropSingleTupleTableSlot(feed->row);
 }
 
-/* Begins the sort of events by key and sequence. */
-static Tuplesortstate *
-sort_begin(DmFeed *feed)
+/* Returns, after the finish of a dry run, up to five keys as JSON objects (char*) of each fate. */
+List **
+dm_feed_samples(DmFeed *feed)
 {
-	const DmShape *shape = feed->spec.shape;
-	AttrNumber *attributes = palloc(sizeof(AttrNumber) * (shape->nkeys + 1));
-
-	for (int i = 0; i < shape->nkeys; i++)
-		attributes[i] = shape->keys[i] + 1;
-	attributes[shape->nkeys] = feed->sequence + 1;
-	return dm_row_sort_begin(feed->wanted, attributes, shape->nkeys + 1);
+	return feed->tally.samples;
 }
 
-/* Returns the event in a source row, copied to the current memory context. */
+/* Orders truncates by sequence, stored ones before new ones. */
+static int
+truncate_compare(const void *a, const void *b, void *arg)
+{
+	const DmFeedTruncate *left = a;
+	const DmFeedTruncate *right = b;
+	int result = dm_feed_compare(arg, left->sequence, right->sequence);
+
+	return result != 0 ? result : (int) left->is_new - (int) right->is_new;
+}
+
+/* Loads the truncates that are stored with the dataset. */
+static void
+truncates_load(DmFeed *feed)
+{
+	ListCell *cell;
+
+	if (feed->spec.is_empty)
+		return;
+	foreach (cell, dm_truncates_read(feed->spec.dataset))
+	{
+		DmFeedTruncate *truncate = lfirst(cell);
+
+		if (feed->spec.is_undo && truncate->merge_id == feed->spec.merge_id)
+			feed->undone = lappend(feed->undone, truncate);
+		else
+			feed->truncates = lappend(feed->truncates, truncate);
+	}
+}
+
+/* Puts all truncates in order, stores the new ones, and touches the keys that they, or the undo, concern. */
+static void
+truncates_settle(DmFeed *feed)
+{
+	DmFeedTruncate *truncates = palloc(sizeof(DmFeedTruncate) * (list_length(feed->truncates) + 1));
+	int count = 0;
+	int kept = 0;
+	bool has_new = false;
+	ListCell *cell;
+
+	foreach (cell, feed->truncates)
+		truncates[count++] = *(DmFeedTruncate *) lfirst(cell);
+	qsort_arg(truncates, count, sizeof(DmFeedTruncate), truncate_compare, &feed->order);
+	for (int i = 0; i < count; i++)
+	{
+		if (kept > 0 && dm_feed_compare(&feed->order, truncates[kept - 1].sequence, truncates[i].sequence) == 0)
+		{
+			feed->spec.counts->unchanged++;
+			continue;
+		}
+		truncates[kept++] = truncates[i];
+		has_new |= truncates[i].is_new;
+		if (truncates[i].is_new && !feed->spec.dry_run)
+			dm_truncates_store(feed->spec.dataset, &truncates[i]);
+	}
+	feed->fold.truncates = truncates;
+	feed->fold.ntruncates = kept;
+	if (feed->spec.is_undo)
+	{
+		dm_feed_store_keys(feed->store, undo_touches, key_touch, feed);
+		dm_truncates_forget(feed->spec.dataset, feed->spec.merge_id);
+	}
+	else if (has_new)
+		dm_feed_store_keys(feed->store, truncate_touches, key_touch, feed);
+}
+
+/* True if a new truncate falls into a version. */
+static bool
+truncate_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2])
+{
+	DmFeed *feed = arg;
+
+	for (int i = dm_feed_truncate_after(&feed->fold, start, true); i < feed->fold.ntruncates; i++)
+	{
+		const DmFeedTruncate *truncate = &feed->fold.truncates[i];
+
+		if (end && dm_feed_compare(&feed->order, truncate->sequence, *end) >= 0)
+			return false;
+		if (truncate->is_new)
+			return true;
+	}
+	return false;
+}
+
+/* True if the merge that is taken back left a trace on a version or point. */
+static bool
+undo_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2])
+{
+	DmFeed *feed = arg;
+	ListCell *cell;
+
+	if (merge_ids[0] == feed->spec.merge_id || merge_ids[1] == feed->spec.merge_id)
+		return true;
+	foreach (cell, feed->undone)
+	{
+		const DmFeedTruncate *truncate = lfirst(cell);
+
+		if (dm_feed_compare(&feed->order, truncate->sequence, start) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Has a key settled. */
+static void
+key_touch(void *arg, const Datum *values)
+{
+	row_put(arg, KIND_TOUCH, (Datum) 0, values, NULL, NULL);
+}
+
+/* Returns the event in a sorted row, copied to the current memory context. */
 static DmFeedEvent *
 event_read(DmFeed *feed, TupleTableSlot *slot)
 {
+	TupleDesc desc = feed->desc;
+	int natts = feed->spec.shape->wanted->natts;
 	DmFeedEvent *event = palloc0(sizeof(DmFeedEvent));
 
 	event->is_new = true;
 	event->merge_id = feed->spec.merge_id;
-	event->sequence = datumCopy(slot->tts_values[feed->sequence], feed->sequence_byval, feed->sequence_len);
-	if (feed->operation >= 0 && !slot->tts_isnull[feed->operation])
-		event->is_delete =
-			dm_names_has(feed->spec.dataset->delete_values, TextDatumGetCString(slot->tts_values[feed->operation]));
-	values_copy(feed, slot->tts_values, slot->tts_isnull, &event->values, &event->nulls);
-	return event;
-}
-
-/* Copies the values of the shape's wanted columns to the current memory context. */
-static void
-values_copy(DmFeed *feed, const Datum *values, const bool *nulls, Datum **values_out, bool **nulls_out)
-{
-	TupleDesc desc = feed->spec.shape->wanted;
-
-	*values_out = palloc0(sizeof(Datum) * desc->natts);
-	*nulls_out = palloc(sizeof(bool) * desc->natts);
-	for (int i = 0; i < desc->natts; i++)
+	event->is_delete = DatumGetChar(slot->tts_values[feed->kind]) == KIND_DELETE;
+	event->values = palloc0(sizeof(Datum) * natts);
+	event->nulls = palloc(sizeof(bool) * natts);
+	memcpy(event->nulls, slot->tts_isnull, sizeof(bool) * natts);
+	for (int i = 0; i <= natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 
-		(*nulls_out)[i] = nulls[i];
-		if (!nulls[i])
-			(*values_out)[i] = datumCopy(values[i], attribute->attbyval, attribute->attlen);
+		if (!slot->tts_isnull[i])
+			*(i < natts ? &event->values[i] : &event->sequence) =
+				datumCopy(slot->tts_values[i], attribute->attbyval, attribute->attlen);
 	}
+	if (!slot->tts_isnull[feed->unavailable])
+	{
+		char *marks = TextDatumGetCString(slot->tts_values[feed->unavailable]);
+
+		for (int i = 0; i < natts; i++)
+		{
+			if (marks[i] == '1')
+				event->unavailable = bms_add_member(event->unavailable, i);
+		}
+	}
+	return event;
 }
 
 /* Brings what is stored of one key up to date with its new events, which are in the key's context. */
 static void
-key_settle(DmFeed *feed, List *events)
+key_settle(DmFeed *feed, const Datum *key, List *events)
 {
 	MemoryContext caller = MemoryContextSwitchTo(feed->key_context);
-	const Datum *key = ((DmFeedEvent *) linitial(events))->values;
-	DmFeedState *stored = state_read(feed, key);
-	DmFeedState *folded = dm_feed_fold(&feed->order,
-									   feed->spec.shape,
-									   list_concat(dm_feed_events(&feed->order, stored), events),
-									   feed->spec.merge_id,
-									   feed->spec.counts);
+	DmFeedState *stored = dm_feed_store_read(feed->store, key);
+	List *known = dm_feed_events(&feed->order, stored);
+	DmFeedState *folded;
 
-	versions_write(feed, stored, folded);
-	points_write(feed, key, stored, folded);
+	if (feed->spec.is_undo)
+		known = events_without_undone(feed, known);
+	folded = dm_feed_fold(&feed->fold, list_concat(known, events));
+	dm_feed_store_write(feed->store, key, stored, folded, feed->fold.values_move || feed->spec.is_undo);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(feed->key_context);
 }
 
-/* Reads all that is stored of a key: its versions by start, its points. */
-static DmFeedState *
-state_read(DmFeed *feed, const Datum *key)
+/* Returns the events that other merges brought. */
+static List *
+events_without_undone(DmFeed *feed, List *events)
 {
-	DmFeedState *state = palloc0(sizeof(DmFeedState));
-	TupleTableSlot *slot;
-
-	dm_probe_start(feed->probes[IN_HISTORY], key);
-	while (dm_probe_next(feed->probes[IN_HISTORY], feed->slots[IN_HISTORY]))
-		state->versions = lappend(state->versions, version_read(feed, feed->slots[IN_HISTORY], false));
-	dm_probe_start(feed->probes[IN_CURRENT], key);
-	while (dm_probe_next(feed->probes[IN_CURRENT], feed->slots[IN_CURRENT]))
-		state->versions = lappend(state->versions, version_read(feed, feed->slots[IN_CURRENT], true));
-	slot = feed->slots[IN_POINTS];
-	dm_probe_start(feed->probes[IN_POINTS], key);
-	while (dm_probe_next(feed->probes[IN_POINTS], slot))
-	{
-		DmFeedPoint *point = palloc0(sizeof(DmFeedPoint));
-
-		slot_getallattrs(slot);
-		point->sequence =
-			datumCopy(slot->tts_values[feed->points_start - 1], feed->sequence_byval, feed->sequence_len);
-		point->operation = DatumGetChar(slot->tts_values[feed->points_operation - 1]);
-		point->tid = slot->tts_tid;
-		state->points = lappend(state->points, point);
-	}
-	return state;
-}
-
-/* Returns the version in a row of current (open) or history. */
-static DmFeedVersion *
-version_read(DmFeed *feed, TupleTableSlot *slot, bool is_open)
-{
-	const DmShape *shape = feed->spec.shape;
-	DmFeedVersion *version = palloc0(sizeof(DmFeedVersion));
-	Datum *values = palloc0(sizeof(Datum) * RelationGetNumberOfAttributes(feed->spec.current));
-	bool *nulls = palloc0(sizeof(bool) * RelationGetNumberOfAttributes(feed->spec.current));
-	Datum *wanted = palloc0(sizeof(Datum) * shape->wanted->natts);
-	bool *wanted_nulls = palloc0(sizeof(bool) * shape->wanted->natts);
-
-	slot_getallattrs(slot);
-	/* to current's shape first, in which the business columns and the added ones are found */
-	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
-	{
-		AttrNumber to = is_open ? i + 1 : shape->history_from[i];
-
-		if (to == 0)
-			continue;
-		values[to - 1] = slot->tts_values[i];
-		nulls[to - 1] = slot->tts_isnull[i];
-	}
-	for (int i = 0; i < shape->wanted->natts; i++)
-	{
-		wanted[i] = values[shape->current_attribute[i] - 1];
-		wanted_nulls[i] = nulls[shape->current_attribute[i] - 1];
-	}
-	values_copy(feed, wanted, wanted_nulls, &version->values, &version->nulls);
-	version->start = datumCopy(values[shape->start - 1], feed->sequence_byval, feed->sequence_len);
-	version->operation = DatumGetChar(values[shape->operation - 1]);
-	version->merge_id = DatumGetInt64(values[shape->merge - 1]);
-	version->is_open = is_open;
-	version->tid = slot->tts_tid;
-	if (is_open)
-		return version;
-	version->end = datumCopy(slot->tts_values[shape->history_end - 1], feed->sequence_byval, feed->sequence_len);
-	version->ended_by = DatumGetChar(slot->tts_values[shape->history_ended_by - 1]);
-	version->ended_merge_id = DatumGetInt64(slot->tts_values[shape->history_ended_merge - 1]);
-	return version;
-}
-
-/* Writes the difference between the stored versions and those that the fold gives. */
-static void
-versions_write(DmFeed *feed, DmFeedState *stored, DmFeedState *folded)
-{
-	DmFeedVersion *stored_open = NULL;
-	DmFeedVersion *folded_open = NULL;
+	List *left = NIL;
 	ListCell *cell;
 
-	foreach (cell, stored->versions)
+	foreach (cell, events)
 	{
-		if (((DmFeedVersion *) lfirst(cell))->is_open)
-			stored_open = lfirst(cell);
+		if (((DmFeedEvent *) lfirst(cell))->merge_id != feed->spec.merge_id)
+			left = lappend(left, lfirst(cell));
 	}
-	foreach (cell, folded->versions)
-	{
-		DmFeedVersion *version = lfirst(cell);
-
-		if (version->is_open)
-			folded_open = version;
-		else
-			closed_write(feed, counterpart(feed, stored->versions, version), version);
-	}
-	foreach (cell, stored->versions)
-	{
-		DmFeedVersion *version = lfirst(cell);
-
-		if (version->is_open || version->is_kept)
-			continue;
-		ExecClearTuple(feed->slots[IN_HISTORY]);
-		feed->slots[IN_HISTORY]->tts_tid = version->tid;
-		dm_writer_delete(feed->writers[IN_HISTORY], feed->slots[IN_HISTORY]);
-	}
-	open_write(feed, stored_open, folded_open);
+	return left;
 }
 
-/* Returns the version of the list that starts where the given one does, or NULL. */
-static DmFeedVersion *
-counterpart(DmFeed *feed, List *versions, const DmFeedVersion *version)
-{
-	ListCell *cell;
-
-	foreach (cell, versions)
-	{
-		DmFeedVersion *other = lfirst(cell);
-
-		if (dm_feed_compare(&feed->order, other->start, version->start) == 0)
-			return other;
-	}
-	return NULL;
-}
-
-/* Stores a closed version in history, unless the stored one (NULL if none) is the same already. */
+/* Raises 54000 if more keys than allowed are live no more. */
 static void
-closed_write(DmFeed *feed, DmFeedVersion *stored, DmFeedVersion *version)
+deletes_check(DmFeed *feed)
 {
-	TupleTableSlot *row;
+	int64 gone = feed->spec.changes->gone_rows;
+	int64 rows = feed->spec.live_rows;
 
-	if (stored && !stored->is_open)
-	{
-		stored->is_kept = true;
-		if (dm_feed_compare(&feed->order, stored->end, version->end) == 0 && stored->ended_by == version->ended_by)
-		{
-			if (stored->operation == version->operation)
-				return;
-			version->ended_merge_id = stored->ended_merge_id;
-		}
-		row = MakeSingleTupleTableSlot(RelationGetDescr(feed->spec.history), &TTSOpsVirtual);
-		history_fill(feed, row, version);
-		ExecClearTuple(feed->slots[IN_HISTORY]);
-		feed->slots[IN_HISTORY]->tts_tid = stored->tid;
-		dm_writer_update(feed->writers[IN_HISTORY], feed->slots[IN_HISTORY], row);
-		ExecDropSingleTupleTableSlot(row);
+	if (feed->spec.is_undo || gone == 0 || gone * 100.0 / rows <= feed->spec.max_delete_percent)
 		return;
-	}
-	row = dm_writer_slot(feed->writers[IN_HISTORY]);
-	history_fill(feed, row, version);
-	dm_writer_insert(feed->writers[IN_HISTORY], row);
-}
-
-/* Stores the open version (NULL if none) in current, where `stored` is now (NULL if none). */
-static void
-open_write(DmFeed *feed, DmFeedVersion *stored, DmFeedVersion *version)
-{
-	TupleTableSlot *old = feed->slots[IN_CURRENT];
-
-	if (!stored && !version)
-		return;
-	if (!stored)
-	{
-		TupleTableSlot *row = dm_writer_slot(feed->writers[IN_CURRENT]);
-
-		current_fill(feed, row, version);
-		dm_writer_insert(feed->writers[IN_CURRENT], row);
-		return;
-	}
-	if (version && dm_feed_compare(&feed->order, stored->start, version->start) == 0 &&
-		stored->operation == version->operation)
-		return;
-	ExecClearTuple(old);
-	old->tts_tid = stored->tid;
-	if (!version)
-	{
-		dm_writer_delete(feed->writers[IN_CURRENT], old);
-		return;
-	}
-	ExecClearTuple(feed->new_current);
-	current_fill(feed, feed->new_current, version);
-	dm_writer_update(feed->writers[IN_CURRENT], old, feed->new_current);
-}
-
-/* Writes the difference between the stored points and those that the fold gives. */
-static void
-points_write(DmFeed *feed, const Datum *key, DmFeedState *stored, DmFeedState *folded)
-{
-	const DmShape *shape = feed->spec.shape;
-	TupleDesc desc = RelationGetDescr(feed->spec.points);
-	ListCell *cell;
-
-	foreach (cell, folded->points)
-	{
-		DmFeedPoint *point = lfirst(cell);
-		TupleTableSlot *row;
-		ListCell *other;
-		bool is_stored = false;
-
-		foreach (other, stored->points)
-		{
-			DmFeedPoint *known = lfirst(other);
-
-			if (known->operation == point->operation &&
-				dm_feed_compare(&feed->order, known->sequence, point->sequence) == 0)
-				is_stored = known->is_kept = true;
-		}
-		if (is_stored)
-			continue;
-		row = dm_writer_slot(feed->writers[IN_POINTS]);
-		memset(row->tts_isnull, true, sizeof(bool) * desc->natts);
-		for (int i = 0; i < shape->nkeys; i++)
-		{
-			AttrNumber attribute = feed->points_keys[i];
-
-			row->tts_values[attribute - 1] = key[shape->keys[i]];
-			row->tts_isnull[attribute - 1] = false;
-		}
-		row->tts_values[feed->points_start - 1] = point->sequence;
-		row->tts_isnull[feed->points_start - 1] = false;
-		row->tts_values[feed->points_operation - 1] = CharGetDatum(point->operation);
-		row->tts_isnull[feed->points_operation - 1] = false;
-		ExecStoreVirtualTuple(row);
-		dm_writer_insert(feed->writers[IN_POINTS], row);
-	}
-	foreach (cell, stored->points)
-	{
-		DmFeedPoint *point = lfirst(cell);
-
-		if (point->is_kept)
-			continue;
-		ExecClearTuple(feed->slots[IN_POINTS]);
-		feed->slots[IN_POINTS]->tts_tid = point->tid;
-		dm_writer_delete(feed->writers[IN_POINTS], feed->slots[IN_POINTS]);
-	}
-}
-
-/* Sets a column of a slot that is being filled. */
-static inline void
-column_set(TupleTableSlot *slot, AttrNumber attribute, Datum value)
-{
-	slot->tts_values[attribute - 1] = value;
-	slot->tts_isnull[attribute - 1] = false;
-}
-
-/* Fills a cleared slot of current's shape. */
-static void
-current_fill(DmFeed *feed, TupleTableSlot *slot, const DmFeedVersion *version)
-{
-	const DmShape *shape = feed->spec.shape;
-
-	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	for (int i = 0; i < shape->wanted->natts; i++)
-	{
-		slot->tts_values[shape->current_attribute[i] - 1] = version->values[i];
-		slot->tts_isnull[shape->current_attribute[i] - 1] = version->nulls[i];
-	}
-	dm_row_hash(shape->ops, version->values, version->nulls, shape->keys, shape->nkeys, feed->key_hash.data);
-	dm_row_hash(shape->ops, version->values, version->nulls, shape->hashed, shape->nhashed, feed->row_hash.data);
-	column_set(slot, shape->operation, CharGetDatum(version->operation));
-	column_set(slot, shape->start, version->start);
-	column_set(slot, shape->merge, Int64GetDatum(version->merge_id));
-	column_set(slot, shape->key_hash, UUIDPGetDatum(&feed->key_hash));
-	column_set(slot, shape->row_hash, UUIDPGetDatum(&feed->row_hash));
-	ExecStoreVirtualTuple(slot);
-}
-
-/* Fills a cleared slot of history's shape. */
-static void
-history_fill(DmFeed *feed, TupleTableSlot *slot, const DmFeedVersion *version)
-{
-	const DmShape *shape = feed->spec.shape;
-	TupleTableSlot *as_current = feed->new_current;
-
-	ExecClearTuple(as_current);
-	current_fill(feed, as_current, version);
-	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
-	{
-		AttrNumber from = shape->history_from[i];
-
-		slot->tts_isnull[i] = from == 0 || as_current->tts_isnull[from - 1];
-		slot->tts_values[i] = from == 0 ? (Datum) 0 : as_current->tts_values[from - 1];
-	}
-	column_set(slot, shape->history_end, version->end);
-	column_set(slot, shape->history_ended_by, CharGetDatum(version->ended_by));
-	column_set(slot, shape->history_ended_merge, Int64GetDatum(version->ended_merge_id));
-	ExecStoreVirtualTuple(slot);
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("the merge would delete %.1f %% of \"%s\"",
+					gone * 100.0 / rows,
+					RelationGetRelationName(feed->spec.current)),
+			 errdetail("That is " INT64_FORMAT " of " INT64_FORMAT " rows; max_delete_percent is %g.",
+					   gone,
+					   rows,
+					   feed->spec.max_delete_percent),
+			 errhint("Check the source's deletes and truncates, or raise max_delete_percent.")));
 }
 
 /* True if two rows (of the wanted columns) have the same key. */

@@ -183,11 +183,11 @@ dm_matcher_finish(DmMatcher *matcher)
 	return live_rows + counts->inserted - counts->deleted;
 }
 
-/* Returns what the matcher applies changes with. */
-const DmApply *
-dm_matcher_apply(const DmMatcher *matcher)
+/* Returns, for each fate, the keys that are examples of it. */
+List **
+dm_matcher_samples(const DmMatcher *matcher)
 {
-	return matcher->apply;
+	return dm_apply_samples(matcher->apply);
 }
 
 /* Makes the key table and puts the key of every row of current into it. */

@@ -35,6 +35,6 @@ extern DmMatcher *dm_matcher_begin(const DmMatcherSpec *spec);
 extern void dm_matcher_row(TupleTableSlot *slot, void *matcher);
 extern void dm_matcher_keep_missing(DmMatcher *matcher);
 extern int64 dm_matcher_finish(DmMatcher *matcher);
-extern const DmApply *dm_matcher_apply(const DmMatcher *matcher);
+extern List **dm_matcher_samples(const DmMatcher *matcher);
 
 #endif

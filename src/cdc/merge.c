@@ -35,14 +35,18 @@
 #include "base/progress.h"
 #include "cdc/cdc.h"
 #include "cdc/feed.h"
+#include "cdc/feed_options.h"
+#include "cdc/feed_rows.h"
 #include "cdc/match.h"
 #include "receipt/receipt.h"
 #include "source/source.h"
+#include "store/store.h"
 
 typedef struct Merge
 {
 	const DmMergeSpec *spec;
 	DmMergeOptions *options;
+	DmFeedOptions *feed; /* NULL in other modes */
 	DmMergeMode mode;
 	RangeVar *target;
 	DmDataset dataset;
@@ -57,18 +61,17 @@ typedef struct Merge
 
 static void spec_check(Merge *merge);
 static void target_resolve(Merge *merge);
-static const DmApply *plan_in_subtransaction(Merge *merge, Jsonb *source_options);
-static const DmApply *plan_make(Merge *merge, Jsonb *source_options);
+static List **plan_in_subtransaction(Merge *merge, Jsonb *source_options);
+static List **plan_make(Merge *merge, Jsonb *source_options);
 static void dataset_open(Merge *merge, Oid current);
 static void dataset_make(Merge *merge, DmSource *source);
-static TupleDesc feed_settings_make(Merge *merge, TupleDesc offered);
-static bool is_feed_column(const DmDataset *dataset, Form_pg_attribute column);
-static Oid sequence_type(Form_pg_attribute column);
-static void columns_require(List *offered, const DmMergeSpec *spec, List *untracked);
+static void feed_options_take(Merge *merge, Jsonb **source_options);
+static TupleDesc feed_settings_make(Merge *merge, DmSource *source);
+static void columns_require(TupleDesc columns, const DmMergeSpec *spec, List *untracked);
 static void settings_check(const Merge *merge);
 static void effective_set(Merge *merge);
-static const DmApply *rows_merge(Merge *merge, DmSource *source);
-static void events_merge(Merge *merge, DmSource *source);
+static List **rows_merge(Merge *merge, DmSource *source);
+static List **events_merge(Merge *merge, DmSource *source);
 static void spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate);
 static void rejected_check(const Merge *merge, DmMatcher *matcher);
 static void empty_check(const Merge *merge, int64 rows);
@@ -96,6 +99,7 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 	spec_check(&merge);
 	merge.options = dm_merge_options_parse(spec->options, &source_options);
 	target_resolve(&merge);
+	feed_options_take(&merge, &source_options);
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -124,7 +128,7 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
  * Counts what a merge would do, and what it would raise, without doing it. Fills *counts and returns where the examples
  * are. A dataset that does not exist yet is created in a subtransaction that is rolled back.
  */
-const DmApply *
+List **
 dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts)
 {
 	Merge merge = {.spec = spec, .counts = counts, .dry_run = true};
@@ -135,16 +139,17 @@ dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts)
 	spec_check(&merge);
 	merge.options = dm_merge_options_parse(spec->options, &source_options);
 	target_resolve(&merge);
+	feed_options_take(&merge, &source_options);
 	return merge.is_new ? plan_in_subtransaction(&merge, source_options) : plan_make(&merge, source_options);
 }
 
 /* Makes the plan of a dataset that is created for it and goes with the subtransaction, whether the plan succeeds or not. */
-static const DmApply *
+static List **
 plan_in_subtransaction(Merge *merge, Jsonb *source_options)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	const DmApply *volatile apply = NULL;
+	List **volatile samples = NULL;
 	ErrorData *volatile error = NULL;
 
 	PreventCommandIfReadOnly("cdc_plan() of a dataset that does not exist yet");
@@ -152,7 +157,7 @@ plan_in_subtransaction(Merge *merge, Jsonb *source_options)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		apply = plan_make(merge, source_options);
+		samples = plan_make(merge, source_options);
 	}
 	PG_CATCH();
 	{
@@ -166,14 +171,14 @@ plan_in_subtransaction(Merge *merge, Jsonb *source_options)
 	CurrentResourceOwner = owner;
 	if (error)
 		ReThrowError(error);
-	return apply;
+	return samples;
 }
 
 /* Makes the plan. Returns what holds the examples. */
-static const DmApply *
+static List **
 plan_make(Merge *merge, Jsonb *source_options)
 {
-	const DmApply *apply;
+	List **samples;
 	DmSource *source;
 
 	CommandCounterIncrement();
@@ -182,10 +187,10 @@ plan_make(Merge *merge, Jsonb *source_options)
 	source = dm_source_open(merge->spec->source, source_options);
 	if (merge->is_new)
 		dataset_make(merge, source);
-	apply = rows_merge(merge, source);
+	samples = rows_merge(merge, source);
 	dm_source_close(source);
 	PopActiveSnapshot();
-	return apply;
+	return samples;
 }
 
 /* Parses the target, and opens its dataset if there is one. A merge also locks it, existing or not. */
@@ -214,13 +219,8 @@ spec_check(Merge *merge)
 		merge->mode = DM_MODE_FULL;
 	else if (strcmp(spec->mode, "delta") == 0)
 		merge->mode = DM_MODE_DELTA;
-	else if (strcmp(spec->mode, "feed") == 0 && !merge->dry_run)
-		merge->mode = DM_MODE_FEED;
 	else if (strcmp(spec->mode, "feed") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cdc_plan does not know mode feed"),
-				 errhint("Merge in a transaction and roll it back.")));
+		merge->mode = DM_MODE_FEED;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -313,19 +313,16 @@ settings_check(const Merge *merge)
 static void
 dataset_make(Merge *merge, DmSource *source)
 {
-	TupleDesc columns = source->offered;
-	List *offered = NIL;
+	TupleDesc columns = merge->mode == DM_MODE_FEED ? feed_settings_make(merge, source) : source->offered;
 
-	for (int i = 0; i < source->offered->natts; i++)
-		offered = lappend(offered, NameStr(TupleDescAttr(source->offered, i)->attname));
-	columns_require(offered, merge->spec, merge->options->untracked);
-	if (merge->mode == DM_MODE_FEED)
-		columns = feed_settings_make(merge, source->offered);
+	columns_require(columns, merge->spec, merge->options->untracked);
 	merge->dataset.name = quote_qualified_identifier(merge->target->schemaname, merge->target->relname);
 	merge->dataset.keys = merge->spec->keys;
 	merge->dataset.untracked = merge->options->untracked;
 	merge->dataset.close_deletes = merge->options->has_deletes ? merge->options->close_deletes : true;
 	dm_dataset_create(merge->target, columns, &merge->dataset);
+	if (merge->feed)
+		dm_feed_options_store(&merge->dataset, merge->spec->options);
 	/* the caller's default rights may have taken some away, and its snapshot must see the new tables' rows */
 	dm_dataset_check_rights(&merge->dataset, false);
 	LockRelationOid(merge->dataset.current, ShareRowExclusiveLock);
@@ -334,10 +331,13 @@ dataset_make(Merge *merge, DmSource *source)
 
 /* Raises unless keys are given, and keys and untracked columns are among the source's columns. */
 static void
-columns_require(List *offered, const DmMergeSpec *spec, List *untracked)
+columns_require(TupleDesc columns, const DmMergeSpec *spec, List *untracked)
 {
+	List *offered = NIL;
 	ListCell *cell;
 
+	for (int i = 0; i < columns->natts; i++)
+		offered = lappend(offered, NameStr(TupleDescAttr(columns, i)->attname));
 	if (spec->keys == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -364,84 +364,46 @@ columns_require(List *offered, const DmMergeSpec *spec, List *untracked)
 	}
 }
 
-/*
- * Takes the settings of a new feed from the options and the columns that its source offers, and returns the others: the
- * business columns.
- */
-static TupleDesc
-feed_settings_make(Merge *merge, TupleDesc offered)
+/* Takes the options of mode feed, and what they leave to the source. Raises 22023 for options of other modes. */
+static void
+feed_options_take(Merge *merge, Jsonb **source_options)
 {
 	const DmMergeOptions *options = merge->options;
-	DmDataset *dataset = &merge->dataset;
-	TupleDesc columns;
-	int left = offered->natts;
-	int count = 0;
 
-	if (!options->sequence_column)
+	if (merge->mode != DM_MODE_FEED)
+	{
+		dm_feed_options_refuse(merge->spec->options, merge->spec->mode);
+		return;
+	}
+	if (options->has_deletes || options->scope || OidIsValid(options->effective_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("mode feed needs option \"sequence_column\""),
-				 errhint("Name the column that tells the order of a key's events: options => "
-						 "'{\"sequence_column\": \"...\"}'.")));
-	dataset->sequence_column = options->sequence_column;
-	dataset->operation_column = options->operation_column;
-	dataset->delete_values =
-		options->delete_values ? options->delete_values : list_make4("D", "d", "DELETE", "delete");
-	for (int i = 0; i < offered->natts; i++)
-		left -= is_feed_column(dataset, TupleDescAttr(offered, i));
-	if (left != offered->natts - (dataset->operation_column ? 2 : 1))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("the source lacks the sequence or the operation column"),
-			 errdetail("sequence_column is \"%s\", operation_column %s.",
-					   dataset->sequence_column,
-					   dataset->operation_column ? psprintf("\"%s\"", dataset->operation_column) : "not given")));
-	columns = CreateTemplateTupleDesc(left);
-	for (int i = 0; i < offered->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(offered, i);
+				 errmsg("options deletes, scope and effective_type are not for mode feed")));
+	merge->feed =
+		dm_feed_options_make(&merge->dataset,
+							 merge->spec->options,
+							 source_options,
+							 dm_url_is_object(merge->spec->source + strspn(merge->spec->source, " \t\r\n")));
+}
 
-		if (strcmp(NameStr(column->attname), dataset->sequence_column) == 0)
-			dataset->effective_type = sequence_type(column);
-		if (!is_feed_column(dataset, column))
-			TupleDescCopyEntry(columns, ++count, offered, i + 1);
-	}
-	if (dm_names_has(merge->spec->keys, dataset->sequence_column) || options->has_untracked || options->scope)
+/*
+ * Takes the settings of a new feed from the options and its source, and returns the columns that are not the feed's own:
+ * the business columns.
+ */
+static TupleDesc
+feed_settings_make(Merge *merge, DmSource *source)
+{
+	DmDataset *dataset = &merge->dataset;
+	TupleDesc columns = dm_feed_rows_columns(merge->feed, source->offered, &dataset->effective_type);
+
+	dataset->sequence_column = merge->feed->sequence_column;
+	dataset->operation_column = merge->feed->operation_column;
+	dataset->delete_values = merge->feed->delete_values;
+	if (dm_names_has(merge->spec->keys, dataset->sequence_column))
 		ereport(
 			ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg(
-				 "a feed's keys must not hold its sequence column, and it has no untracked columns and no scope")));
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a feed's keys must not hold its sequence column")));
 	return columns;
-}
-
-/* True for the columns of a feed's source that are not business columns. */
-static bool
-is_feed_column(const DmDataset *dataset, Form_pg_attribute column)
-{
-	const char *name = NameStr(column->attname);
-
-	return strcmp(name, dataset->sequence_column) == 0 ||
-		   (dataset->operation_column && strcmp(name, dataset->operation_column) == 0);
-}
-
-/* Returns the type of bounds for a sequence column: its own, bigint for smaller integers. Raises for types without one. */
-static Oid
-sequence_type(Form_pg_attribute column)
-{
-	Oid type = getBaseType(column->atttypid);
-
-	if (type == INT2OID || type == INT4OID)
-		type = INT8OID;
-	if (!dm_effective_type(type))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("sequence column \"%s\" of type %s is not supported",
-						NameStr(column->attname),
-						format_type_be(column->atttypid)),
-				 errhint("Sequences are date, timestamp, timestamptz or integers; cast it in a query as source.")));
-	return type;
 }
 
 /* Sets the effective date in the dataset's type. Raises 22023 if it lies before that of the last merge. */
@@ -477,8 +439,8 @@ effective_set(Merge *merge)
 			 errhint("Merge batches in the order of their dates.")));
 }
 
-/* Streams the source's rows through the matcher. Returns what applied the changes. */
-static const DmApply *
+/* Streams the source's rows through the matcher. Returns, of a plan, the examples of each operation. */
+static List **
 rows_merge(Merge *merge, DmSource *source)
 {
 	DmMatcherSpec spec;
@@ -486,10 +448,7 @@ rows_merge(Merge *merge, DmSource *source)
 	DmMatcher *matcher;
 
 	if (merge->mode == DM_MODE_FEED)
-	{
-		events_merge(merge, source);
-		return NULL;
-	}
+		return events_merge(merge, source);
 	estate = CreateExecutorState();
 	spec_make(merge, &spec, estate);
 	dm_source_bind(source, spec.apply.shape->wanted);
@@ -501,31 +460,41 @@ rows_merge(Merge *merge, DmSource *source)
 	FreeExecutorState(estate);
 	table_close(spec.apply.history, NoLock);
 	table_close(spec.apply.current, NoLock);
-	return dm_matcher_apply(matcher);
+	return dm_matcher_samples(matcher);
 }
 
-/* Streams the source's events through the feed. */
-static void
+/* Streams the source's events through the feed. Returns, of a plan, the examples of each operation. */
+static List **
 events_merge(Merge *merge, DmSource *source)
 {
-	DmFeedSpec spec = {.dataset = &merge->dataset, .merge_id = merge->merge_id, .counts = merge->counts};
+	LOCKMODE lock = merge->dry_run ? AccessShareLock : RowExclusiveLock;
+	DmFeedChanges changes = {0};
+	DmFeedSpec spec = {.dataset = &merge->dataset,
+					   .merge_id = merge->merge_id,
+					   .is_empty = merge->is_new,
+					   .dry_run = merge->dry_run,
+					   .live_rows = merge->is_new ? 0 : merge->dataset.live_rows,
+					   .max_delete_percent = merge->options->max_delete_percent,
+					   .counts = merge->counts,
+					   .changes = &changes};
 	TupleDesc wanted;
 	DmFeed *feed;
 
 	spec.current = table_open(merge->dataset.current, NoLock);
-	spec.history = table_open(merge->dataset.history, RowExclusiveLock);
-	spec.points = table_open(merge->dataset.feed, RowExclusiveLock);
+	spec.history = table_open(merge->dataset.history, lock);
+	spec.points = table_open(merge->dataset.feed, lock);
 	spec.shape = dm_shape_make(&merge->dataset, spec.current, spec.history);
-	wanted = dm_feed_wanted(&merge->dataset, spec.shape);
+	feed = dm_feed_begin(&spec);
+	wanted = dm_feed_rows_wanted(merge->feed, spec.shape, merge->dataset.effective_type);
 	dm_source_bind(source, wanted);
-	feed = dm_feed_begin(&spec, wanted);
-	dm_source_run(source, dm_feed_row, feed);
+	dm_source_run(source, dm_feed_rows_row, dm_feed_rows_begin(feed, merge->feed, wanted));
 	merge->counts->rejected = dm_source_rejected(source);
 	dm_feed_finish(feed);
-	merge->live_rows = -1;
+	merge->live_rows = changes.live_rows;
 	table_close(spec.points, NoLock);
 	table_close(spec.history, NoLock);
 	table_close(spec.current, NoLock);
+	return dm_feed_samples(feed);
 }
 
 /* Opens the tables and says what the matcher is to do. estate holds the scope's condition. */

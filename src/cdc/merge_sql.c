@@ -116,13 +116,13 @@ dm_cdc_plan_sql(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	DmMergeSpec spec;
 	DmMergeCounts counts;
-	const DmApply *apply;
+	List **samples;
 	int64 rows[DM_FATES];
 
 	arguments_check(fcinfo, "cdc_plan", 2);
 	spec_read(fcinfo, &spec);
 	InitMaterializedSRF(fcinfo, 0);
-	apply = dm_cdc_plan(&spec, &counts);
+	samples = dm_cdc_plan(&spec, &counts);
 	rows[DM_FATE_INSERT] = counts.inserted;
 	rows[DM_FATE_UPDATE] = counts.updated;
 	rows[DM_FATE_DELETE] = counts.deleted;
@@ -130,8 +130,7 @@ dm_cdc_plan_sql(PG_FUNCTION_ARGS)
 	rows[DM_FATE_MISSING] = counts.missing;
 	for (int i = 0; i < DM_FATES; i++)
 	{
-		Datum values[] = {
-			CStringGetTextDatum(operations[i]), Int64GetDatum(rows[i]), samples_jsonb(dm_apply_samples(apply, i))};
+		Datum values[] = {CStringGetTextDatum(operations[i]), Int64GetDatum(rows[i]), samples_jsonb(samples[i])};
 		bool nulls[] = {false, false, false};
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -11,11 +11,10 @@
 
 #include "base/names.h"
 #include "cdc/cdc.h"
+#include "cdc/feed_options.h"
 #include "source/source.h"
 
-#define OWN_OPTIONS                                                                                                \
-	"deletes, scope, max_delete_percent, untracked, effective_type, allow_empty, "                                 \
-	"sequence_column, operation_column, delete_values"
+#define OWN_OPTIONS "deletes, scope, max_delete_percent, untracked, effective_type, allow_empty"
 
 static void option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value);
 static char *value_word(const char *name, JsonbValue *value);
@@ -102,20 +101,15 @@ option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
 	}
 	else if (strcmp(name, "scope") == 0)
 		parsed->scope = value_word(name, value);
-	else if (strcmp(name, "sequence_column") == 0)
-		parsed->sequence_column = value_word(name, value);
-	else if (strcmp(name, "operation_column") == 0)
-		parsed->operation_column = value_word(name, value);
-	else if (strcmp(name, "delete_values") == 0)
-		parsed->delete_values = value_names(name, value);
 	else if (strcmp(name, "max_delete_percent") == 0)
 		parsed->max_delete_percent = value_percent(name, value);
-	else if (!dm_source_is_option(name))
+	else if (!dm_source_is_option(name) && !dm_feed_is_option(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown option \"%s\"", name),
-				 errhint("Options of cdc_merge: %s. Options of its source: %s.",
+				 errhint("Options of cdc_merge: %s. Of mode feed: %s. Options of its source: %s.",
 						 OWN_OPTIONS,
+						 dm_feed_option_names(),
 						 dm_source_option_names())));
 }
 

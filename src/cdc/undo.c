@@ -28,6 +28,7 @@
 
 #include "base/catalog.h"
 #include "cdc/cdc.h"
+#include "cdc/feed.h"
 #include "receipt/receipt.h"
 #include "rows/table_writer.h"
 
@@ -47,6 +48,7 @@ typedef struct Undo
 static void dataset_require(const char *target, DmDataset *dataset);
 static char *merge_forget(const DmDataset *dataset);
 static void rows_undo(const DmDataset *dataset, DmUndoCounts *counts);
+static void events_undo(const DmDataset *dataset, DmUndoCounts *counts);
 static void made_remove(Undo *undo);
 static void ended_restore(Undo *undo);
 static void row_restore(Undo *undo, TupleTableSlot *from);
@@ -76,7 +78,10 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 		psprintf("{\"merge_id\": " INT64_FORMAT ", \"receipt\": \"%s\"}", dataset.last_merge, undone));
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	rows_undo(&dataset, counts);
+	if (OidIsValid(dataset.feed))
+		events_undo(&dataset, counts);
+	else
+		rows_undo(&dataset, counts);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	counts->merge_id = dataset.last_merge;
@@ -100,6 +105,11 @@ dm_cdc_restate(const DmMergeSpec *spec, DmMergeCounts *counts)
 	PreventCommandIfReadOnly("cdc_restate()");
 	PreventCommandIfParallelMode("cdc_restate()");
 	dataset_require(spec->target, &dataset);
+	if (OidIsValid(dataset.feed))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("dataset %s is a feed, which has no effective dates to restate", dataset.name),
+				 errhint("Take the last merge back with cdc_undo, and merge again.")));
 	if (dataset.last_merge == 0 || !is_last_effective(&dataset, spec->effective))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -128,11 +138,6 @@ dataset_require(const char *target, DmDataset *dataset)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a dataset", target),
 				 errhint("datamill.datasets lists them.")));
-	if (OidIsValid(dataset->feed))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("merges of a feed cannot be taken back"),
-				 errdetail("Late events change versions in place.")));
 	dm_dataset_check_rights(dataset, false);
 	dm_dataset_check_undo_rights(dataset);
 	LockRelationOid(dataset->current, ShareRowExclusiveLock);
@@ -191,6 +196,31 @@ rows_undo(const DmDataset *dataset, DmUndoCounts *counts)
 	dm_writers_end();
 	table_close(undo.history, NoLock);
 	table_close(undo.current, NoLock);
+}
+
+/* Makes the versions of a feed what they are without the last merge's events. */
+static void
+events_undo(const DmDataset *dataset, DmUndoCounts *counts)
+{
+	DmMergeCounts ignored = {0};
+	DmFeedChanges changes = {0};
+	DmFeedSpec spec = {.dataset = dataset,
+					   .merge_id = dataset->last_merge,
+					   .is_undo = true,
+					   .max_delete_percent = 100,
+					   .counts = &ignored,
+					   .changes = &changes};
+
+	spec.current = table_open(dataset->current, NoLock);
+	spec.history = table_open(dataset->history, NoLock);
+	spec.points = table_open(dataset->feed, RowExclusiveLock);
+	spec.shape = dm_shape_make(dataset, spec.current, spec.history);
+	dm_feed_finish(dm_feed_begin(&spec));
+	counts->removed = changes.removed;
+	counts->restored = changes.restored;
+	table_close(spec.points, NoLock);
+	table_close(spec.history, NoLock);
+	table_close(spec.current, NoLock);
 }
 
 /* Deletes the rows of current that the merge made. */

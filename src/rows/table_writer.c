@@ -175,6 +175,19 @@ dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot)
 		writer_flush(writer);
 }
 
+/* Computes the table's stored generated columns in a filled slot of its shape, as an insert would. */
+void
+dm_writer_generate(DmTableWriter *writer, TupleTableSlot *slot)
+{
+	TupleConstr *constr = writer->rel->rd_att->constr;
+
+	if (!constr || !constr->has_generated_stored)
+		return;
+	slot->tts_tableOid = RelationGetRelid(writer->rel);
+	ExecComputeStoredGenerated(writer->result, writer->estate, slot, CMD_INSERT);
+	ResetPerTupleExprContext(writer->estate);
+}
+
 /* Updates the row in old_slot (as fetched: its tid counts) to the values in new_slot. Raises 40001 if it has changed. */
 void
 dm_writer_update(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)

@@ -31,10 +31,15 @@ SELECT datamill.cdc_merge('cdc_feed.t', $$SELECT 1 AS k1, 'x' AS k2, 99 AS a, 'o
 SELECT datamill.cdc_merge('cdc_feed.t', $$SELECT 1 AS k1, NULL AS k2, 99 AS a, 'other' AS b, 'u' AS op, 1 AS seq$$, mode => 'feed');
 SELECT datamill.cdc_merge('cdc_feed.t', 'SELECT k1, k2, a, b FROM cdc_feed.t');
 SELECT datamill.cdc_merge('cdc_feed.t', 'SELECT k1, k2, a, b, seq FROM cdc_feed.events', mode => 'feed');
-SELECT datamill.cdc_undo('cdc_feed.t');
-SELECT datamill.cdc_plan('cdc_feed.t', 'cdc_feed.events', mode => 'feed');
+SELECT datamill.cdc_restate('cdc_feed.t', 'cdc_feed.events', '2020-01-01', mode => 'feed');
+SELECT datamill.cdc_merge('cdc_feed.t', 'cdc_feed.events', mode => 'feed', options => '{"scope": "true"}');
+SELECT datamill.cdc_merge('cdc_feed.t', 'cdc_feed.events', options => '{"sequence_column": "seq"}');
 SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed');
-SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed', options => '{"sequence_column": "b"}');
+SELECT datamill.cdc_merge('cdc_feed.n', 'SELECT 1 AS k1, true AS b', keys => '{k1}', mode => 'feed', options => '{"sequence_column": "b"}');
+SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed', options => '{"sequence_column": "seq", "sequence_type": "money"}');
+SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed', options => '{"sequence_column": 1}');
+SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed', options => '{"sequence_column": "seq", "delete_values": "d"}');
+SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed', options => '{"sequence_column": "seq", "tombstones": "keep"}');
 SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed', options => '{"sequence_column": "nr"}');
 SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1,seq}', mode => 'feed', options => '{"sequence_column": "seq"}');
 SELECT datamill.cdc_merge('cdc_feed.n', 'SELECT 1 AS id', keys => '{id}');
