@@ -96,6 +96,16 @@ is(s3('uploads', 'bucket'), '', 'nothing stays open');
 like(sql_error($node, 'SET statement_timeout = 1500; ' . generate('bucket/timeout', 'r', 20_000_000)), qr/57014: canceling statement due to statement timeout/, 'statement_timeout');
 is(s3('uploads', 'bucket'), '', 'nothing stays open');
 
+# An error of the rows themselves, after some parts.
+like(sql_error($node, q{SELECT * FROM datamill.unload('SELECT repeat(md5(g::text), 32), 1 / (20000 - g) FROM generate_series(1, 30000) g', 's3://bucket/failed/', '{"server": "r"}')}),
+	qr/22012: division by zero/, 'an error in mid-upload');
+is(s3('uploads', 'bucket'), '', 'nothing stays open');
+
+# Sealed files that nobody publishes: the error comes after the first twenty.
+like(sql_error($node, q{SELECT * FROM datamill.unload('SELECT repeat(md5(g::text), 32), 1 / (20000 - g) FROM generate_series(1, 30000) g', 's3://bucket/failed/', '{"server": "r", "max_file_size": "1MB"}')}),
+	qr/22012: division by zero/, 'an error after sealed files');
+is(s3('uploads', 'bucket'), '', 'nothing stays open');
+
 start_upload('terminated');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid") or die 'alive';

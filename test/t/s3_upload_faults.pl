@@ -2,6 +2,7 @@
 # upload. Either the rows are right or there is one clear error, and no upload stays open. Cells of a fault run side by side.
 use strict;
 use warnings;
+use Digest::SHA qw(sha256_hex);
 use DmS3;
 use HTTP::Tiny;
 use IPC::Run qw(start finish);
@@ -114,5 +115,38 @@ my $begin = time;
 like(sql_error($node, cell_sql('f', 'part', 'part-expired.abort-hang')), qr/WARNING:.*Upload id \S+, Timeout was reached; left open: 1/s, 'an abort without an answer');
 cmp_ok(time - $begin, '<', 20, 'is not waited for');
 like(sql_error($node, cell_sql('f', 'part', 'part-expired.abort-slow')), qr/ExpiredToken(?!.*WARNING)/s, 'an abort is tried twice');
+
+# An object is made, but not replaced: a lost answer makes a try find its own object, which is known by its etag. Of no bytes it is one PUT.
+sub unload
+{
+	my ($url, $query) = @_;
+	return "SELECT files, rows FROM datamill.unload(" . quote($query) . ", 's3://$url/x', '{\"server\": \"f\", \"header\": false, \"empty\": \"file\"}')";
+}
+my $rows_of_6mb = "SELECT repeat(md5(g::text), 32) FROM generate_series(1, 6000) g";
+for my $bucket (qw(complete-lost.m complete-cut.m complete-nolock.m))
+{
+	is($node->safe_psql('postgres', unload($bucket, $rows_of_6mb)), '1|6000', "a new object of parts: $bucket");
+}
+for my $bucket (qw(put-lost.n put-cut.n))
+{
+	is($node->safe_psql('postgres', unload($bucket, 'SELECT 1 WHERE false')), '1|0', "a new object without bytes: $bucket");
+}
+# What appears while ours is being made stays, also where If-None-Match is ignored. (pg_sleep holds the rows back.)
+for my $bucket (qw(plain.race complete-nolock.race))
+{
+	my ($out, $err) = ('', '');
+	my $run = start([ 'psql', '-XqAt', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', unload($bucket, "$rows_of_6mb UNION ALL SELECT 'end' FROM pg_sleep(1.5)") ],
+		'<', \undef, '>', \$out, '2>', \$err);
+	for (1 .. 300)
+	{
+		last if open_uploads($bucket);
+		select undef, undef, undef, 0.05;
+	}
+	HTTP::Tiny->new->request('PUT', "$faults{http}/$bucket/x00000.csv", { content => 'theirs', headers => { 'x-amz-content-sha256' => sha256_hex('theirs') } });
+	finish($run);
+	like($err, qr{42710: object "s3://\Q$bucket\E/x00000\.csv" already exists.*HINT}s, "another writer was first: $bucket");
+	is(HTTP::Tiny->new->get("$faults{http}/$bucket/x00000.csv")->{content}, 'theirs', 'and its object stays');
+	is(open_uploads($bucket), 0, 'no upload stays open');
+}
 $node->stop;
 done_testing();

@@ -134,5 +134,38 @@ $session->query($loop);
 my $after = () = glob "/proc/$pid/fd/*";
 is($after, $before, 'errors leak no file');
 $session->quit;
+
+# What does not become whole leaves nothing: an error of the rows, a full disk (here: a limit on the size of files), termination.
+my $failing = q{SELECT * FROM datamill.unload('SELECT repeat(md5(g::text), 32), 1 / (20000 - g) FROM generate_series(1, 30000) g', 's3://b/failed/x', '{"server": "l", "max_file_size": "1MB"}')};
+like(sql_error($node, $failing), qr/22012: division by zero/, 'an error in mid-upload');
+is(join(' ', glob "$root/b/failed/* $root/b/failed/.d*"), '', 'leaves no file');
+my $huge = "SELECT * FROM datamill.generate_cdc(20000000, 20000000, 2, 3, 0.2, 0.4, 0.4, 's3://b/huge/1/', 's3://b/huge/2/', server => 'l')";
+for my $how (qw(limit terminate))
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	my @temp;
+	system('prlimit', '--pid', $pid, '--fsize=100000') == 0 or die 'prlimit' if $how eq 'limit';
+	$session->query_until(qr/start/, "\\echo start\n$huge;\n");
+	if ($how eq 'terminate')
+	{
+		for (1 .. 600)
+		{
+			last if @temp = glob "$root/b/huge/1/.datamill-upload-*";
+			select undef, undef, undef, 0.05;
+		}
+		is(scalar(@temp), 1, 'a temporary file while it is written');
+		is(keys_of('s3://b/{huge,sub}/**'), 'sub/5.csv sub/x/4.csv', 'that no listing shows');
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	}
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid AND state = 'active'") or die 'still active';
+	if ($how eq 'limit')
+	{
+		$session->query('SELECT 1');
+		like($session->{stderr}, qr{could not write object "s3://b/huge/1/part-00000.csv": File too large}, 'no room for more');
+	}
+	is(join(' ', glob "$root/b/huge/1/* $root/b/huge/1/.d*"), '', "leaves no file: $how");
+	eval { $session->quit };
+}
 $node->stop;
 done_testing();
