@@ -186,6 +186,11 @@ CREATE TABLE datamill.dataset_catalog (
   sequence_column text,
   operation_column text,
   delete_values text[],
+  settings jsonb NOT NULL DEFAULT '{}',
+  sensitive_table regclass,
+  sensitive_history_table regclass,
+  sensitive_versions_view regclass,
+  pruned_through timestamptz,
   created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   owner regrole NOT NULL
 );
@@ -219,13 +224,22 @@ COMMENT ON TYPE datamill.text_range IS 'Ranges of text in the order of its bytes
 
 CREATE VIEW datamill.datasets WITH (security_barrier) AS
 SELECT d.dataset_id, d.current_table, d.history_table, d.versions_view, d.changes_view, d.keys, d.untracked, d.deletes,
-  d.effective_type, d.feed_table, d.sequence_column, d.operation_column, d.delete_values, d.created_at, d.owner
+  d.effective_type, d.feed_table, coalesce(d.sequence_column, d.settings->>'sequence_column') AS sequence_column,
+  d.operation_column, d.delete_values, coalesce(d.settings->>'duplicates', 'error') AS duplicates,
+  coalesce(d.settings->>'null_keys', 'error') AS null_keys, coalesce(d.settings->>'on_new_column', 'error') AS on_new_column,
+  coalesce(d.settings->>'on_missing_column', 'error') AS on_missing_column,
+  coalesce(d.settings->>'on_type_change', 'assign') AS on_type_change,
+  coalesce((d.settings->>'stamp_operation')::boolean, false) AS stamp_operation,
+  coalesce(d.settings->'kinds', '{}') AS kinds, coalesce(d.settings->'sensitive', '[]') AS sensitive, d.sensitive_table,
+  d.sensitive_history_table, d.sensitive_versions_view, coalesce(d.settings->>'history_partition', 'none') AS history_partition,
+  coalesce(d.settings->>'history_index', 'none') AS history_index, coalesce(d.settings->'names', '{}') AS names,
+  d.pruned_through, d.created_at, d.owner
 FROM datamill.dataset_catalog d
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = d.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'))
   AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.current_table);
 GRANT SELECT ON datamill.datasets TO PUBLIC;
 COMMENT ON VIEW datamill.datasets IS
-  'Targets that cdc_merge keeps, for the roles that the caller is a member of: their tables, views, key columns and settings.';
+  'Targets that cdc_merge keeps, for the roles that the caller is a member of: their tables, views, key columns and settings. pruned_through: history lacks versions that ended up to then (a date: its midnight in UTC).';
 
 CREATE TABLE datamill.merge_catalog (
   merge_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -271,6 +285,23 @@ CREATE FUNCTION datamill.cdc_merge(
 AS 'MODULE_PATHNAME', 'dm_cdc_merge_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.cdc_merge(text, text, text[], timestamptz, text, jsonb) IS
   'Brings a dataset (current table, history table, versions and changes views) up to date with a source: a relation, one query, or an object URL s3://bucket/glob. The first call creates the dataset and needs keys. Mode full: the source holds every live key, and versions of keys that are missing from it are closed. Mode delta: the source holds keys that are new or may have changed; all others are left alone. Mode feed: rows are events with an operation and a sequence, in any order. Options: deletes (close, ignore), scope (condition on current: full within it), max_delete_percent, untracked (column names), effective_type (date, timestamptz), allow_empty, those of mode feed (sequence_column, sequence_type, operation_column, delete_values, truncate_values), and those of the source (server, header, delimiter, ...). Returns the counts and the id of the receipt. Errors: 42703 columns that do not match, 23502 a NULL key, 21000 a key twice in the source or two values of a key at one sequence, 22023 an effective date before the last one or an unknown option, 02000 an empty source, 54000 more deletes than max_delete_percent, 40001 a concurrent merge in REPEATABLE READ.';
+
+CREATE FUNCTION datamill.create_dataset(
+  target text, keys text[], columns text DEFAULT NULL, source text DEFAULT NULL, effective timestamptz DEFAULT now(),
+  options jsonb DEFAULT '{}') RETURNS regclass
+AS 'MODULE_PATHNAME', 'dm_create_dataset_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.create_dataset(text, text[], text, text, timestamptz, jsonb) IS
+  'Creates a dataset with every setting, without merging: with the columns of a list (''id int, name text'') or of a source (types inferred), empty; or, if the target is an ordinary table with a unique key of these columns (or with option adopt), from that table: its rows become versions that start at effective, and the columns that a dataset adds are added to it. Options: settings of the dataset (names, untracked, kinds, sensitive, deletes, duplicates, sequence_column, null_keys, on_new_column, on_missing_column, on_type_change, stamp_operation, effective_type, history_partition, history_index), adopt, and those of the source. Returns the current table. Errors: 42P07 the target exists, 42703 and 42701 columns that are missing or have a name that is taken, 22023 settings that do not go together, 21000 and 23502 rows that are adopted with one key or none.';
+
+CREATE FUNCTION datamill.alter_dataset(target text, options jsonb) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_alter_dataset_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.alter_dataset(text, jsonb) IS
+  'Changes settings of a dataset: deletes, untracked, kinds (other than 3), duplicates, sequence_column, on_new_column, on_missing_column, on_type_change, stamp_operation, history_index. Those that decide which columns are compared rewrite the hashes of current. For the owner of the current table. Errors: 22023 a setting that cannot be altered, 42703 a column that is not there, 42501 not the owner.';
+
+CREATE FUNCTION datamill.prune_history(target text, older_than timestamptz, OUT removed bigint, OUT partitions text[])
+AS 'MODULE_PATHNAME', 'dm_prune_history_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.prune_history(text, timestamptz) IS
+  'Takes versions that ended at older_than or before out of history: whole partitions that ended by then where history has partitions, else row by row. Open versions, the log of merges and receipts stay. Queries as of older_than and later give what they gave. Returns the number of versions removed and the partitions dropped. For the owner of the current table. Errors: 42501 not the owner, 0A000 a feed.';
 
 CREATE FUNCTION datamill.cdc_plan(
   target text, source text, keys text[] DEFAULT NULL, effective timestamptz DEFAULT pg_catalog.now(),

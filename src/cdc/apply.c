@@ -25,159 +25,307 @@
 #include "rows/row_sort.h"
 #include "rows/table_writer.h"
 
+/* What is written of one part of a row. */
+typedef struct ApplyPart
+{
+	const DmShape *shape;
+	DmTableWriter *current_writer; /* NULL in a dry run */
+	DmTableWriter *history_writer; /* NULL in a dry run and for a new dataset */
+	TupleTableSlot *new_slot;	   /* a row to be written, virtual */
+	Datum *values;				   /* of the part's wanted columns */
+	bool *nulls;
+	pg_uuid_t key_hash; /* of the row in new_slot */
+	pg_uuid_t row_hash;
+} ApplyPart;
+
 struct DmApply
 {
 	DmApplySpec spec;
 	MemoryContext context;
-	DmTableWriter *current_writer; /* NULL in a dry run */
-	DmTableWriter *history_writer; /* NULL in a dry run and for a new dataset */
-	Tuplesortstate *inserts;	   /* new rows in the shape of current, by key; NULL for a new dataset */
-	TupleTableSlot *new_slot;	   /* a row to be written, virtual */
-	pg_uuid_t key_hash;			   /* of the row in new_slot */
-	pg_uuid_t row_hash;
-	List *samples[DM_FATES]; /* of char*: JSON objects of key columns */
+	int nparts;
+	ApplyPart parts[DM_PARTS];
+	Tuplesortstate *inserts;	 /* new rows in the shape of the source, by key; NULL for a new dataset */
+	TupleTableSlot *insert_slot; /* to put them there */
+	List *samples[DM_FATES];	 /* of char*: JSON objects of key columns */
 };
 
-static void history_write(DmApply *apply, TupleTableSlot *old, char ended_by);
-static void new_row_fill(DmApply *apply, TupleTableSlot *slot, const Datum *values, const bool *nulls,
-						 char operation);
+static void part_begin(DmApply *apply, int number);
+static void row_insert(DmApply *apply, const Datum *values, const bool *nulls);
+static void part_update(DmApply *apply, int number, const DmStoredRow *old, const Datum *values, const bool *nulls);
+static void part_refresh(DmApply *apply, int number, const DmStoredRow *old, const Datum *values,
+						 const bool *nulls);
+static void previous_fill(ApplyPart *part, TupleTableSlot *old, TupleTableSlot *new);
+static void operation_stamp(DmApply *apply, const DmStoredRow *old, char operation);
+static void history_write(DmApply *apply, ApplyPart *part, TupleTableSlot *old, char ended_by);
+static void new_row_fill(DmApply *apply, ApplyPart *part, TupleTableSlot *slot, char operation);
+static void values_take(ApplyPart *part, const Datum *values, const bool *nulls);
 static Tuplesortstate *inserts_begin(DmApply *apply);
 static void inserts_write(DmApply *apply);
 static bool same_key(DmApply *apply, TupleTableSlot *a, TupleTableSlot *b);
 static void sample_take(DmApply *apply, DmFate fate, const Datum *values, const bool *nulls);
-static void sample_take_old(DmApply *apply, DmFate fate, TupleTableSlot *old);
+static void sample_take_old(DmApply *apply, DmFate fate, const DmStoredRow *old);
 
 /* Opens the writers, in the current memory context. The active snapshot must stay until dm_apply_finish(). */
 DmApply *
 dm_apply_begin(const DmApplySpec *spec)
 {
 	DmApply *apply = palloc0(sizeof(DmApply));
-	Bitmapset *updated = NULL;
 
 	apply->spec = *spec;
 	apply->context = CurrentMemoryContext;
-	apply->new_slot = MakeSingleTupleTableSlot(RelationGetDescr(spec->current), &TTSOpsVirtual);
+	apply->nparts = spec->shape->nparts;
+	apply->insert_slot = MakeSingleTupleTableSlot(spec->shape->wanted, &TTSOpsVirtual);
 	if (!spec->new_dataset)
 		apply->inserts = inserts_begin(apply);
-	if (spec->dry_run)
-		return apply;
-	for (int i = 0; i < spec->shape->wanted->natts; i++)
-		updated = bms_add_member(updated, spec->shape->current_attribute[i] - FirstLowInvalidHeapAttributeNumber);
-	dm_writers_begin();
-	apply->current_writer = dm_writer_open(spec->current, spec->new_dataset ? NULL : updated, spec->new_dataset);
-	if (!spec->new_dataset)
-		apply->history_writer = dm_writer_open(spec->history, NULL, false);
+	if (!spec->dry_run)
+		dm_writers_begin();
+	for (int i = 0; i < apply->nparts; i++)
+		part_begin(apply, i);
 	return apply;
+}
+
+/* Opens the writers of one part. */
+static void
+part_begin(DmApply *apply, int number)
+{
+	const DmApplySpec *spec = &apply->spec;
+	ApplyPart *part = &apply->parts[number];
+	const DmShape *shape = spec->shape->parts[number];
+	Bitmapset *updated = NULL;
+
+	part->shape = shape;
+	part->new_slot = MakeSingleTupleTableSlot(RelationGetDescr(spec->current[number]), &TTSOpsVirtual);
+	part->values = palloc0(sizeof(Datum) * shape->wanted->natts);
+	part->nulls = palloc0(sizeof(bool) * shape->wanted->natts);
+	if (spec->dry_run)
+		return;
+	for (int i = 0; i < shape->wanted->natts; i++)
+	{
+		updated = bms_add_member(updated, shape->current_attribute[i] - FirstLowInvalidHeapAttributeNumber);
+		if (shape->previous[i] != 0)
+			updated = bms_add_member(updated, shape->previous[i] - FirstLowInvalidHeapAttributeNumber);
+	}
+	part->current_writer =
+		dm_writer_open(spec->current[number], spec->new_dataset ? NULL : updated, spec->new_dataset);
+	if (!spec->new_dataset)
+		part->history_writer = dm_writer_open(spec->history[number], NULL, false);
 }
 
 /* A key that current does not have. values and nulls are of the wanted columns, here and below. */
 void
 dm_apply_insert(DmApply *apply, const Datum *values, const bool *nulls)
 {
+	TupleTableSlot *slot = apply->insert_slot;
+
 	apply->spec.counts->inserted++;
 	if (apply->spec.new_dataset)
 	{
-		TupleTableSlot *row = dm_writer_slot(apply->current_writer);
-
-		new_row_fill(apply, row, values, nulls, 'I');
-		dm_writer_insert(apply->current_writer, row);
+		row_insert(apply, values, nulls);
 		return;
 	}
 	sample_take(apply, DM_FATE_INSERT, values, nulls);
-	ExecClearTuple(apply->new_slot);
-	new_row_fill(apply, apply->new_slot, values, nulls, 'I');
-	tuplesort_puttupleslot(apply->inserts, apply->new_slot);
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	ExecStoreVirtualTuple(slot);
+	tuplesort_puttupleslot(apply->inserts, slot);
+}
+
+/* Writes a new row. */
+static void
+row_insert(DmApply *apply, const Datum *values, const bool *nulls)
+{
+	for (int i = 0; i < apply->nparts; i++)
+	{
+		ApplyPart *part = &apply->parts[i];
+		TupleTableSlot *row = dm_writer_slot(part->current_writer);
+
+		values_take(part, values, nulls);
+		new_row_fill(apply, part, row, 'I');
+		dm_writer_insert(part->current_writer, row);
+	}
 }
 
 /* A changed row: the version in old goes to history, the new values take its place. */
 void
-dm_apply_update(DmApply *apply, TupleTableSlot *old, const Datum *values, const bool *nulls)
+dm_apply_update(DmApply *apply, const DmStoredRow *old, const Datum *values, const bool *nulls)
 {
-	const DmShape *shape = apply->spec.shape;
-	TupleTableSlot *new = apply->new_slot;
-
 	apply->spec.counts->updated++;
 	sample_take(apply, DM_FATE_UPDATE, values, nulls);
 	if (apply->spec.dry_run)
 		return;
-	history_write(apply, old, 'U');
+	for (int i = 0; i < apply->nparts; i++)
+		part_update(apply, i, old, values, nulls);
+}
+
+/* Writes one part of a changed row. */
+static void
+part_update(DmApply *apply, int number, const DmStoredRow *old, const Datum *values, const bool *nulls)
+{
+	ApplyPart *part = &apply->parts[number];
+	const DmShape *shape = part->shape;
+	TupleTableSlot *stored = old->slots[number];
+	TupleTableSlot *new = part->new_slot;
+
+	history_write(apply, part, stored, 'U');
+	values_take(part, values, nulls);
+	for (int i = 0; i < shape->nkept; i++)
+	{
+		int column = shape->kept[i];
+
+		part->values[column] = stored->tts_values[shape->current_attribute[column] - 1];
+		part->nulls[column] = stored->tts_isnull[shape->current_attribute[column] - 1];
+	}
 	ExecClearTuple(new);
-	new_row_fill(apply, new, values, nulls, 'U');
+	new_row_fill(apply, part, new, 'U');
 	/* the key stays as it was spelt, and an equal value that is stored out of line is not stored again */
 	for (int i = 0; i < shape->wanted->natts; i++)
 	{
 		int attribute = shape->current_attribute[i] - 1;
 
-		if (new->tts_isnull[attribute] || old->tts_isnull[attribute] ||
+		if (new->tts_isnull[attribute] || stored->tts_isnull[attribute] ||
 			TupleDescAttr(shape->wanted, i)->attlen != -1 ||
-			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(old->tts_values[attribute])))
+			!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(stored->tts_values[attribute])))
 			continue;
-		if (dm_column_equal(shape, i, values, nulls, old))
-			new->tts_values[attribute] = old->tts_values[attribute];
+		if (shape->ops->columns[i].equal(&shape->ops->columns[i], part->values[i], stored->tts_values[attribute]))
+			new->tts_values[attribute] = stored->tts_values[attribute];
 	}
 	for (int i = 0; i < shape->nkeys; i++)
 	{
 		int attribute = shape->current_attribute[shape->keys[i]] - 1;
 
-		new->tts_values[attribute] = old->tts_values[attribute];
+		new->tts_values[attribute] = stored->tts_values[attribute];
 	}
-	dm_writer_update(apply->current_writer, old, new);
+	previous_fill(part, stored, new);
+	dm_writer_update(part->current_writer, stored, new);
 }
 
 /* An unchanged row whose untracked columns differ: they are brought up to date, the version stays. */
 void
-dm_apply_refresh(DmApply *apply, TupleTableSlot *old, const Datum *values, const bool *nulls)
+dm_apply_refresh(DmApply *apply, const DmStoredRow *old, const Datum *values, const bool *nulls)
 {
-	const DmShape *shape = apply->spec.shape;
-	TupleTableSlot *new = apply->new_slot;
-	int natts = new->tts_tupleDescriptor->natts;
-
 	apply->spec.counts->refreshed++;
-	dm_apply_unchanged(apply, values, nulls);
+	apply->spec.counts->unchanged++;
+	sample_take(apply, DM_FATE_UNCHANGED, values, nulls);
 	if (apply->spec.dry_run)
 		return;
-	slot_getallattrs(old);
+	for (int i = 0; i < apply->nparts; i++)
+	{
+		if (apply->parts[i].shape->nuntracked > 0 || (i == 0 && apply->spec.shape->made_by != 0))
+			part_refresh(apply, i, old, values, nulls);
+	}
+}
+
+/* Writes the untracked columns of one part. */
+static void
+part_refresh(DmApply *apply, int number, const DmStoredRow *old, const Datum *values, const bool *nulls)
+{
+	ApplyPart *part = &apply->parts[number];
+	const DmShape *shape = part->shape;
+	TupleTableSlot *stored = old->slots[number];
+	TupleTableSlot *new = part->new_slot;
+	int natts = new->tts_tupleDescriptor->natts;
+
+	values_take(part, values, nulls);
+	slot_getallattrs(stored);
 	ExecClearTuple(new);
-	memcpy(new->tts_values, old->tts_values, sizeof(Datum) * natts);
-	memcpy(new->tts_isnull, old->tts_isnull, sizeof(bool) * natts);
+	memcpy(new->tts_values, stored->tts_values, sizeof(Datum) * natts);
+	memcpy(new->tts_isnull, stored->tts_isnull, sizeof(bool) * natts);
 	for (int i = 0; i < shape->nuntracked; i++)
 	{
 		int column = shape->untracked[i];
 
-		new->tts_values[shape->current_attribute[column] - 1] = values[column];
-		new->tts_isnull[shape->current_attribute[column] - 1] = nulls[column];
+		new->tts_values[shape->current_attribute[column] - 1] = part->values[column];
+		new->tts_isnull[shape->current_attribute[column] - 1] = part->nulls[column];
 	}
+	previous_fill(part, stored, new);
+	if (shape->made_by != 0)
+		new->tts_values[shape->operation - 1] = CharGetDatum('N');
 	ExecStoreVirtualTuple(new);
-	dm_writer_update(apply->current_writer, old, new);
+	dm_writer_update(part->current_writer, stored, new);
 }
 
-/* A row that did not change. */
+/* Sets the columns that keep values before: where the column's value differs from the stored one, to that. */
+static void
+previous_fill(ApplyPart *part, TupleTableSlot *old, TupleTableSlot *new)
+{
+	const DmShape *shape = part->shape;
+
+	for (int i = 0; i < shape->wanted->natts; i++)
+	{
+		int column = shape->current_attribute[i] - 1;
+		int previous = shape->previous[i] - 1;
+		int from = column;
+
+		if (previous < 0)
+			continue;
+		if (dm_value_equal(&shape->ops->columns[i],
+						   new->tts_values[column],
+						   new->tts_isnull[column],
+						   old->tts_values[column],
+						   old->tts_isnull[column]))
+			from = previous;
+		new->tts_values[previous] = old->tts_values[from];
+		new->tts_isnull[previous] = old->tts_isnull[from];
+	}
+}
+
+/* A row that did not change. old is NULL where that is no matter. */
 void
-dm_apply_unchanged(DmApply *apply, const Datum *values, const bool *nulls)
+dm_apply_unchanged(DmApply *apply, const DmStoredRow *old, const Datum *values, const bool *nulls)
 {
 	apply->spec.counts->unchanged++;
 	sample_take(apply, DM_FATE_UNCHANGED, values, nulls);
+	operation_stamp(apply, old, 'N');
+}
+
+/* With stamp_operation, writes what the merge found of a row that it leaves as it is, unless it is there already. */
+static void
+operation_stamp(DmApply *apply, const DmStoredRow *old, char operation)
+{
+	ApplyPart *part = &apply->parts[0];
+	TupleTableSlot *new = part->new_slot;
+	int natts = new->tts_tupleDescriptor->natts;
+	TupleTableSlot *stored;
+
+	if (part->shape->made_by == 0 || apply->spec.dry_run)
+		return;
+	stored = old->slots[0];
+	slot_getallattrs(stored);
+	if (DatumGetChar(stored->tts_values[part->shape->operation - 1]) == operation)
+		return;
+	ExecClearTuple(new);
+	memcpy(new->tts_values, stored->tts_values, sizeof(Datum) * natts);
+	memcpy(new->tts_isnull, stored->tts_isnull, sizeof(bool) * natts);
+	new->tts_values[part->shape->operation - 1] = CharGetDatum(operation);
+	ExecStoreVirtualTuple(new);
+	dm_writer_update(part->current_writer, stored, new);
 }
 
 /* A key that is gone: its version ends. */
 void
-dm_apply_delete(DmApply *apply, TupleTableSlot *old)
+dm_apply_delete(DmApply *apply, const DmStoredRow *old)
 {
 	apply->spec.counts->deleted++;
 	sample_take_old(apply, DM_FATE_DELETE, old);
 	if (apply->spec.dry_run)
 		return;
-	history_write(apply, old, 'D');
-	dm_writer_delete(apply->current_writer, old);
+	for (int i = 0; i < apply->nparts; i++)
+	{
+		history_write(apply, &apply->parts[i], old->slots[i], 'D');
+		dm_writer_delete(apply->parts[i].current_writer, old->slots[i]);
+	}
 }
 
 /* A key that the source did not bring and that is left alone; old is NULL where the row was not fetched. */
 void
-dm_apply_missing(DmApply *apply, TupleTableSlot *old)
+dm_apply_missing(DmApply *apply, const DmStoredRow *old)
 {
 	apply->spec.counts->missing++;
-	if (old)
-		sample_take_old(apply, DM_FATE_MISSING, old);
+	if (!old)
+		return;
+	sample_take_old(apply, DM_FATE_MISSING, old);
+	operation_stamp(apply, old, 'X');
 }
 
 /* Writes the new rows, fires triggers and closes the writers. Raises 21000 if two new rows have one key. */
@@ -186,14 +334,19 @@ dm_apply_finish(DmApply *apply)
 {
 	if (apply->inserts)
 		inserts_write(apply);
-	if (!apply->spec.dry_run)
+	for (int i = 0; i < apply->nparts; i++)
 	{
-		if (apply->history_writer)
-			dm_writer_close(apply->history_writer);
-		dm_writer_close(apply->current_writer);
-		dm_writers_end();
+		ApplyPart *part = &apply->parts[i];
+
+		if (part->history_writer)
+			dm_writer_close(part->history_writer);
+		if (part->current_writer)
+			dm_writer_close(part->current_writer);
+		ExecDropSingleTupleTableSlot(part->new_slot);
 	}
-	ExecDropSingleTupleTableSlot(apply->new_slot);
+	if (!apply->spec.dry_run)
+		dm_writers_end();
+	ExecDropSingleTupleTableSlot(apply->insert_slot);
 }
 
 /* Returns, for each fate, the keys (JSON objects, char*) that are examples of it. */
@@ -203,25 +356,26 @@ dm_apply_samples(DmApply *apply)
 	return apply->samples;
 }
 
-/* True if a column of a source row equals that of the row of current in old. */
+/* True if a column of a source row equals that of a stored row. */
 bool
-dm_column_equal(const DmShape *shape, int column, const Datum *values, const bool *nulls, TupleTableSlot *old)
+dm_column_equal(const DmShape *shape, int column, const Datum *values, const bool *nulls, const DmStoredRow *old)
 {
+	const TupleTableSlot *slot = old->slots[shape->part_of[column]];
 	int attribute = shape->current_attribute[column] - 1;
 
 	return dm_value_equal(&shape->ops->columns[column],
 						  values[column],
 						  nulls[column],
-						  old->tts_values[attribute],
-						  old->tts_isnull[attribute]);
+						  slot->tts_values[attribute],
+						  slot->tts_isnull[attribute]);
 }
 
-/* Writes the version in old to history, ended at the effective date. */
+/* Writes one part of the version in old to history, ended at the effective date. */
 static void
-history_write(DmApply *apply, TupleTableSlot *old, char ended_by)
+history_write(DmApply *apply, ApplyPart *part, TupleTableSlot *old, char ended_by)
 {
-	const DmShape *shape = apply->spec.shape;
-	TupleTableSlot *row = dm_writer_slot(apply->history_writer);
+	const DmShape *shape = part->shape;
+	TupleTableSlot *row = dm_writer_slot(part->history_writer);
 	int natts = row->tts_tupleDescriptor->natts;
 
 	slot_getallattrs(old);
@@ -239,34 +393,50 @@ history_write(DmApply *apply, TupleTableSlot *old, char ended_by)
 	row->tts_values[shape->history_ended_merge - 1] = Int64GetDatum(apply->spec.merge_id);
 	row->tts_isnull[shape->history_ended_merge - 1] = false;
 	ExecStoreVirtualTuple(row);
-	dm_writer_insert(apply->history_writer, row);
+	dm_writer_insert(part->history_writer, row);
 }
 
-/* Fills a cleared slot of current's shape with a version that starts at the effective date. */
+/* Takes the part's columns out of a row of the source. */
 static void
-new_row_fill(DmApply *apply, TupleTableSlot *slot, const Datum *values, const bool *nulls, char operation)
+values_take(ApplyPart *part, const Datum *values, const bool *nulls)
 {
-	const DmShape *shape = apply->spec.shape;
+	for (int i = 0; i < part->shape->wanted->natts; i++)
+	{
+		part->values[i] = values[part->shape->from[i]];
+		part->nulls[i] = nulls[part->shape->from[i]];
+	}
+}
+
+/* Sets a column of a slot that is being filled. */
+static inline void
+column_set(TupleTableSlot *slot, AttrNumber attribute, Datum value)
+{
+	slot->tts_values[attribute - 1] = value;
+	slot->tts_isnull[attribute - 1] = false;
+}
+
+/* Fills a cleared slot of current's shape with a version of the part's values that starts at the effective date. */
+static void
+new_row_fill(DmApply *apply, ApplyPart *part, TupleTableSlot *slot, char operation)
+{
+	const DmShape *shape = part->shape;
 
 	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
 	memset(slot->tts_values, 0, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
 	for (int i = 0; i < shape->wanted->natts; i++)
 	{
-		slot->tts_values[shape->current_attribute[i] - 1] = values[i];
-		slot->tts_isnull[shape->current_attribute[i] - 1] = nulls[i];
+		slot->tts_values[shape->current_attribute[i] - 1] = part->values[i];
+		slot->tts_isnull[shape->current_attribute[i] - 1] = part->nulls[i];
 	}
-	dm_row_hash(shape->ops, values, nulls, shape->keys, shape->nkeys, apply->key_hash.data);
-	dm_row_hash(shape->ops, values, nulls, shape->hashed, shape->nhashed, apply->row_hash.data);
-	slot->tts_values[shape->operation - 1] = CharGetDatum(operation);
-	slot->tts_isnull[shape->operation - 1] = false;
-	slot->tts_values[shape->start - 1] = apply->spec.effective;
-	slot->tts_isnull[shape->start - 1] = false;
-	slot->tts_values[shape->merge - 1] = Int64GetDatum(apply->spec.merge_id);
-	slot->tts_isnull[shape->merge - 1] = false;
-	slot->tts_values[shape->key_hash - 1] = UUIDPGetDatum(&apply->key_hash);
-	slot->tts_isnull[shape->key_hash - 1] = false;
-	slot->tts_values[shape->row_hash - 1] = UUIDPGetDatum(&apply->row_hash);
-	slot->tts_isnull[shape->row_hash - 1] = false;
+	dm_row_hash(shape->ops, part->values, part->nulls, shape->keys, shape->nkeys, part->key_hash.data);
+	dm_row_hash(shape->ops, part->values, part->nulls, shape->hashed, shape->nhashed, part->row_hash.data);
+	column_set(slot, shape->operation, CharGetDatum(operation));
+	if (shape->made_by != 0)
+		column_set(slot, shape->made_by, CharGetDatum(operation));
+	column_set(slot, shape->start, apply->spec.effective);
+	column_set(slot, shape->merge, Int64GetDatum(apply->spec.merge_id));
+	column_set(slot, shape->key_hash, UUIDPGetDatum(&part->key_hash));
+	column_set(slot, shape->row_hash, UUIDPGetDatum(&part->row_hash));
 	ExecStoreVirtualTuple(slot);
 }
 
@@ -278,51 +448,45 @@ inserts_begin(DmApply *apply)
 	AttrNumber *attributes = palloc(sizeof(AttrNumber) * shape->nkeys);
 
 	for (int i = 0; i < shape->nkeys; i++)
-		attributes[i] = shape->current_attribute[shape->keys[i]];
-	return dm_row_sort_begin(RelationGetDescr(apply->spec.current), attributes, shape->nkeys);
+		attributes[i] = shape->keys[i] + 1;
+	return dm_row_sort_begin(shape->wanted, attributes, shape->nkeys);
 }
 
 /* Writes the new rows in the order of their keys. Raises 21000 if two of them have the same key. */
 static void
 inserts_write(DmApply *apply)
 {
-	TupleDesc desc = RelationGetDescr(apply->spec.current);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill new row", ALLOCSET_DEFAULT_SIZES);
 	TupleTableSlot *slots[2];
 	int64 count = 0;
 
-	slots[0] = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	slots[1] = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	for (int i = 0; i < 2; i++)
+		slots[i] = MakeSingleTupleTableSlot(apply->spec.shape->wanted, &TTSOpsMinimalTuple);
 	tuplesort_performsort(apply->inserts);
 	while (tuplesort_gettupleslot(apply->inserts, true, true, slots[count % 2], NULL))
 	{
 		TupleTableSlot *slot = slots[count % 2];
-		TupleTableSlot *row;
+		MemoryContext caller;
 
 		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(row_context);
 		slot_getallattrs(slot);
+		caller = MemoryContextSwitchTo(row_context);
 		if (count > 0 && same_key(apply, slot, slots[(count - 1) % 2]))
-		{
-			Datum *values = palloc0(sizeof(Datum) * apply->spec.shape->wanted->natts);
-
-			for (int i = 0; i < apply->spec.shape->wanted->natts; i++)
-				values[i] = slot->tts_values[apply->spec.shape->current_attribute[i] - 1];
-			dm_raise_duplicate_key(apply->spec.shape, values);
-		}
+			dm_raise_duplicate_key(apply->spec.shape, slot->tts_values, slot->tts_isnull);
 		count++;
-		if (apply->spec.dry_run)
-			continue;
-		row = dm_writer_slot(apply->current_writer);
-		memcpy(row->tts_values, slot->tts_values, sizeof(Datum) * desc->natts);
-		memcpy(row->tts_isnull, slot->tts_isnull, sizeof(bool) * desc->natts);
-		ExecStoreVirtualTuple(row);
-		dm_writer_insert(apply->current_writer, row);
+		if (!apply->spec.dry_run)
+			row_insert(apply, slot->tts_values, slot->tts_isnull);
+		MemoryContextSwitchTo(caller);
 	}
+	MemoryContextDelete(row_context);
 	ExecDropSingleTupleTableSlot(slots[0]);
 	ExecDropSingleTupleTableSlot(slots[1]);
 	tuplesort_end(apply->inserts);
 }
 
-/* True if two rows of current's shape have the same key. */
+/* True if two rows of the source's shape have the same key. */
 static bool
 same_key(DmApply *apply, TupleTableSlot *a, TupleTableSlot *b)
 {
@@ -330,13 +494,13 @@ same_key(DmApply *apply, TupleTableSlot *a, TupleTableSlot *b)
 
 	for (int i = 0; i < shape->nkeys; i++)
 	{
-		int attribute = shape->current_attribute[shape->keys[i]] - 1;
+		int key = shape->keys[i];
 
-		if (!dm_value_equal(&shape->ops->columns[shape->keys[i]],
-							a->tts_values[attribute],
-							a->tts_isnull[attribute],
-							b->tts_values[attribute],
-							b->tts_isnull[attribute]))
+		if (!dm_value_equal(&shape->ops->columns[key],
+							a->tts_values[key],
+							a->tts_isnull[key],
+							b->tts_values[key],
+							b->tts_isnull[key]))
 			return false;
 	}
 	return true;
@@ -344,7 +508,7 @@ same_key(DmApply *apply, TupleTableSlot *a, TupleTableSlot *b)
 
 /* Raises 21000 for a key that stands in the source more than once; values are of the wanted columns. */
 void
-dm_raise_duplicate_key(const DmShape *shape, const Datum *values)
+dm_raise_duplicate_key(const DmShape *shape, const Datum *values, const bool *nulls)
 {
 	StringInfoData names;
 	StringInfoData texts;
@@ -353,19 +517,25 @@ dm_raise_duplicate_key(const DmShape *shape, const Datum *values)
 	initStringInfo(&texts);
 	for (int i = 0; i < shape->nkeys; i++)
 	{
-		Form_pg_attribute key = TupleDescAttr(shape->wanted, shape->keys[i]);
+		int column = shape->keys[i];
+		Form_pg_attribute key = TupleDescAttr(shape->wanted, column);
 		Oid output;
 		bool varlena;
 
 		getTypeOutputInfo(key->atttypid, &output, &varlena);
 		appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ", NameStr(key->attname));
-		appendStringInfo(&texts, "%s%s", i == 0 ? "" : ", ", OidOutputFunctionCall(output, values[shape->keys[i]]));
+		appendStringInfo(&texts,
+						 "%s%s",
+						 i == 0 ? "" : ", ",
+						 nulls[column] ? "null" : OidOutputFunctionCall(output, values[column]));
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_CARDINALITY_VIOLATION),
-			 errmsg("a key stands in the source more than once"),
-			 errdetail("Key (%s)=(%s).", names.data, texts.data),
-			 errhint("Give the source with one row a key, for example SELECT DISTINCT ON (key columns).")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_CARDINALITY_VIOLATION),
+		 errmsg("a key stands in the source more than once"),
+		 errdetail("Key (%s)=(%s).", names.data, texts.data),
+		 errhint("Give the source with one row a key, for example SELECT DISTINCT ON (key columns), or set option "
+				 "duplicates to last.")));
 }
 
 /* Keeps a key as an example of an operation, while there is room for one more. values are of the wanted columns. */
@@ -383,21 +553,24 @@ sample_take(DmApply *apply, DmFate fate, const Datum *values, const bool *nulls)
 
 /* As sample_take, for a row of current. */
 static void
-sample_take_old(DmApply *apply, DmFate fate, TupleTableSlot *old)
+sample_take_old(DmApply *apply, DmFate fate, const DmStoredRow *old)
 {
 	const DmShape *shape = apply->spec.shape;
+	TupleTableSlot *slot = old->slots[0];
 	Datum *values;
 	bool *nulls;
 
 	if (!apply->spec.dry_run || list_length(apply->samples[fate]) >= DM_PLAN_SAMPLES)
 		return;
-	slot_getallattrs(old);
+	slot_getallattrs(slot);
 	values = palloc0(sizeof(Datum) * shape->wanted->natts);
 	nulls = palloc0(sizeof(bool) * shape->wanted->natts);
-	for (int i = 0; i < shape->wanted->natts; i++)
+	for (int i = 0; i < shape->nkeys; i++)
 	{
-		values[i] = old->tts_values[shape->current_attribute[i] - 1];
-		nulls[i] = old->tts_isnull[shape->current_attribute[i] - 1];
+		int key = shape->keys[i];
+
+		values[key] = slot->tts_values[shape->current_attribute[key] - 1];
+		nulls[key] = slot->tts_isnull[shape->current_attribute[key] - 1];
 	}
 	sample_take(apply, fate, values, nulls);
 	pfree(values);

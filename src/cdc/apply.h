@@ -29,8 +29,8 @@ typedef struct DmApplySpec
 {
 	const DmDataset *dataset;
 	const DmShape *shape;
-	Relation current;
-	Relation history;
+	Relation current[DM_PARTS]; /* of the parts of the shape */
+	Relation history[DM_PARTS];
 	Datum effective; /* of the dataset's effective type */
 	int64 merge_id;
 	bool new_dataset; /* current was created in this transaction and is empty */
@@ -40,16 +40,17 @@ typedef struct DmApplySpec
 
 extern DmApply *dm_apply_begin(const DmApplySpec *spec);
 extern void dm_apply_insert(DmApply *apply, const Datum *values, const bool *nulls);
-extern void dm_apply_update(DmApply *apply, TupleTableSlot *old, const Datum *values, const bool *nulls);
-extern void dm_apply_refresh(DmApply *apply, TupleTableSlot *old, const Datum *values, const bool *nulls);
-extern void dm_apply_unchanged(DmApply *apply, const Datum *values, const bool *nulls);
-extern void dm_apply_delete(DmApply *apply, TupleTableSlot *old);
-extern void dm_apply_missing(DmApply *apply, TupleTableSlot *old);
+extern void dm_apply_update(DmApply *apply, const DmStoredRow *old, const Datum *values, const bool *nulls);
+extern void dm_apply_refresh(DmApply *apply, const DmStoredRow *old, const Datum *values, const bool *nulls);
+extern void dm_apply_unchanged(DmApply *apply, const DmStoredRow *old, const Datum *values, const bool *nulls);
+extern void dm_apply_delete(DmApply *apply, const DmStoredRow *old);
+extern void dm_apply_missing(DmApply *apply, const DmStoredRow *old);
 extern void dm_apply_finish(DmApply *apply);
 extern List **dm_apply_samples(DmApply *apply);
 
 extern bool dm_column_equal(const DmShape *shape, int column, const Datum *values, const bool *nulls,
-							TupleTableSlot *old);
-extern void dm_raise_duplicate_key(const DmShape *shape, const Datum *values) pg_attribute_noreturn();
+							const DmStoredRow *old);
+extern void dm_raise_duplicate_key(const DmShape *shape, const Datum *values, const bool *nulls)
+	pg_attribute_noreturn();
 
 #endif

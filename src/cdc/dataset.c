@@ -99,6 +99,19 @@ dm_dataset_find(Oid current, DmDataset *dataset)
 	return true;
 }
 
+/* As dm_dataset_find for a target's name; raises if there is no such dataset. */
+void
+dm_dataset_require(const char *target, const RangeVar *name, DmDataset *dataset)
+{
+	Oid current = RangeVarGetRelid(name, NoLock, false);
+
+	if (!dm_dataset_find(current, dataset))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a dataset", target),
+				 errhint("datamill.datasets lists them.")));
+}
+
 /* Reads the dataset and its last merge under the active or a new snapshot. */
 static bool
 dataset_read(Oid current, DmDataset *dataset)
@@ -113,7 +126,8 @@ dataset_read(Oid current, DmDataset *dataset)
 	SPI_execute_with_args(
 		"SELECT d.dataset_id, d.history_table::oid, d.keys, d.untracked, d.deletes = 'close', "
 		"d.effective_type, m.merge_id, m.effective, m.effective_day, m.live_rows, "
-		"d.feed_table::oid, d.sequence_column, d.operation_column, d.delete_values "
+		"d.feed_table::oid, d.sequence_column, d.operation_column, d.delete_values, "
+		"d.settings, d.sensitive_table::oid, d.sensitive_history_table::oid, d.pruned_through "
 		"FROM datamill.dataset_catalog d LEFT JOIN LATERAL (SELECT * FROM datamill.merge_catalog m "
 		"WHERE m.dataset_id = d.dataset_id ORDER BY m.merge_id DESC LIMIT 1) m ON true "
 		"WHERE d.current_table = $1::regclass",
@@ -126,8 +140,8 @@ dataset_read(Oid current, DmDataset *dataset)
 	found = SPI_processed == 1;
 	if (found)
 	{
-		Datum row[14];
-		bool nulls[14] = {false};
+		Datum row[18];
+		bool nulls[18] = {false};
 
 		for (int i = 0; i < lengthof(row); i++)
 			row[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
@@ -148,6 +162,12 @@ dataset_read(Oid current, DmDataset *dataset)
 		dataset->sequence_column = nulls[11] ? NULL : TextDatumGetCString(row[11]);
 		dataset->operation_column = nulls[12] ? NULL : TextDatumGetCString(row[12]);
 		dataset->delete_values = nulls[13] ? NIL : dm_names_from_array(row[13]);
+		dataset->stored_settings = DatumGetJsonbPCopy(row[14]);
+		dm_settings_parse(dataset->stored_settings, &dataset->settings);
+		dataset->sensitive = nulls[15] ? InvalidOid : DatumGetObjectId(row[15]);
+		dataset->sensitive_history = nulls[16] ? InvalidOid : DatumGetObjectId(row[16]);
+		dataset->pruned_through = nulls[17] ? DT_NOBEGIN : DatumGetTimestampTz(row[17]);
+		dataset->absent = NIL;
 	}
 	dm_catalog_end(&scope);
 	MemoryContextSwitchTo(caller);
@@ -173,10 +193,11 @@ last_merge_in_snapshot(int64 dataset_id)
 	return DatumGetInt64(result);
 }
 
-/* Stores a new dataset and sets its id. */
+/* Stores a new dataset, whose tables and views exist, and sets its id. */
 void
-dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes)
+dm_dataset_store(DmDataset *dataset)
 {
+	static const char *const views[] = {"_versions", "_changes", "_sensitive_versions"};
 	Oid types[] = {OIDOID,
 				   OIDOID,
 				   OIDOID,
@@ -189,16 +210,24 @@ dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes)
 				   OIDOID,
 				   TEXTOID,
 				   TEXTOID,
-				   TEXTARRAYOID};
-	Datum values[13];
-	char nulls[] = "             ";
+				   TEXTARRAYOID,
+				   JSONBOID,
+				   OIDOID,
+				   OIDOID,
+				   OIDOID};
+	Datum values[17] = {0};
+	char nulls[] = "                 ";
+	Oid view_oids[3];
 	DmCatalogScope scope;
 	bool isnull;
 
+	for (int i = 0; i < lengthof(views); i++)
+		view_oids[i] = get_relname_relid(psprintf("%s%s", get_rel_name(dataset->current), views[i]),
+										 get_rel_namespace(dataset->current));
 	values[0] = ObjectIdGetDatum(dataset->current);
 	values[1] = ObjectIdGetDatum(dataset->history);
-	values[2] = ObjectIdGetDatum(versions);
-	values[3] = ObjectIdGetDatum(changes);
+	values[2] = ObjectIdGetDatum(view_oids[0]);
+	values[3] = ObjectIdGetDatum(view_oids[1]);
 	values[4] = dm_names_to_array(dataset->keys);
 	values[5] = dm_names_to_array(dataset->untracked);
 	values[6] = CStringGetTextDatum(dataset->close_deletes ? "close" : "ignore");
@@ -214,18 +243,100 @@ dm_dataset_store(DmDataset *dataset, Oid versions, Oid changes)
 	}
 	else
 		memset(nulls + 9, 'n', 4);
+	values[13] = JsonbPGetDatum(dataset->stored_settings);
+	values[14] = ObjectIdGetDatum(dataset->sensitive);
+	values[15] = ObjectIdGetDatum(dataset->sensitive_history);
+	values[16] = ObjectIdGetDatum(view_oids[2]);
+	if (!OidIsValid(dataset->sensitive))
+		memset(nulls + 14, 'n', 3);
 	dm_catalog_begin(&scope);
 	dm_catalog_execute(
 		"INSERT INTO datamill.dataset_catalog (current_table, history_table, versions_view, "
 		"changes_view, keys, untracked, deletes, effective_type, owner, feed_table, sequence_column, "
-		"operation_column, delete_values) VALUES ($1::regclass, $2::regclass, $3::regclass, $4::regclass, "
-		"$5, $6, $7, $8, $9::regrole, $10::regclass, $11, $12, $13) RETURNING dataset_id",
+		"operation_column, delete_values, settings, sensitive_table, sensitive_history_table, "
+		"sensitive_versions_view) VALUES ($1::regclass, $2::regclass, $3::regclass, $4::regclass, "
+		"$5, $6, $7, $8, $9::regrole, $10::regclass, $11, $12, $13, $14, $15::regclass, $16::regclass, "
+		"$17::regclass) RETURNING dataset_id",
 		lengthof(types),
 		types,
 		values,
 		nulls);
 	dataset->id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	dm_catalog_end(&scope);
+}
+
+/* Stores the settings that may change: settings, untracked columns and deletes. */
+void
+dm_dataset_set(const DmDataset *dataset)
+{
+	Oid types[] = {INT8OID, JSONBOID, TEXTARRAYOID, TEXTOID};
+	Datum values[] = {Int64GetDatum(dataset->id),
+					  JsonbPGetDatum(dataset->stored_settings),
+					  dm_names_to_array(dataset->untracked),
+					  CStringGetTextDatum(dataset->close_deletes ? "close" : "ignore")};
+	DmCatalogScope scope;
+
+	dm_catalog_begin(&scope);
+	dm_catalog_execute(
+		"UPDATE datamill.dataset_catalog SET settings = $2, untracked = $3, deletes = $4 WHERE dataset_id = $1",
+		lengthof(types),
+		types,
+		values,
+		NULL);
+	dm_catalog_end(&scope);
+}
+
+/* Stores which relations the views of the dataset are, after they were made anew. */
+void
+dm_dataset_refresh_views(const DmDataset *dataset)
+{
+	static const char *const views[] = {"_versions", "_changes", "_sensitive_versions"};
+	Oid types[] = {INT8OID, OIDOID, OIDOID, OIDOID};
+	Datum values[4] = {Int64GetDatum(dataset->id)};
+	DmCatalogScope scope;
+
+	for (int i = 0; i < lengthof(views); i++)
+		values[i + 1] = ObjectIdGetDatum(get_relname_relid(
+			psprintf("%s%s", get_rel_name(dataset->current), views[i]), get_rel_namespace(dataset->current)));
+	dm_catalog_begin(&scope);
+	dm_catalog_execute(
+		"UPDATE datamill.dataset_catalog SET versions_view = $2::regclass, changes_view = $3::regclass, "
+		"sensitive_versions_view = CASE WHEN sensitive_table IS NOT NULL THEN $4::regclass END "
+		"WHERE dataset_id = $1",
+		lengthof(types),
+		types,
+		values,
+		NULL);
+	dm_catalog_end(&scope);
+}
+
+/* Returns the name of a column that the dataset adds, quoted for a statement. */
+const char *
+dm_name_quoted(const DmDataset *dataset, DmName name)
+{
+	return quote_identifier(dataset->settings.names[name]);
+}
+
+/* True for the columns that a dataset adds to its current tables, but not for those of values before. */
+bool
+dm_name_is_added(const DmDataset *dataset, const char *name)
+{
+	static const DmName added[] = {
+		DM_NAME_OPERATION, DM_NAME_START, DM_NAME_MERGE, DM_NAME_KEY_HASH, DM_NAME_ROW_HASH, DM_NAME_MADE_BY};
+
+	for (int i = 0; i < lengthof(added); i++)
+	{
+		if (strcmp(name, dataset->settings.names[added[i]]) == 0)
+			return added[i] != DM_NAME_MADE_BY || dataset->settings.stamp;
+	}
+	return false;
+}
+
+/* Returns the qualified, quoted name of a relation. */
+char *
+dm_relation_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
 /* Returns a new merge id. */
@@ -258,6 +369,14 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the table of points of dataset %s does not exist any more", dataset->name)));
+	if (OidIsValid(dataset->sensitive))
+	{
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->sensitive)) ||
+			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->sensitive_history)))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("a table of sensitive columns of dataset %s does not exist any more", dataset->name)));
+	}
 	if (read_only)
 	{
 		table_check_rights(dataset->current, ACL_SELECT);
@@ -269,6 +388,11 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 		return;
 	}
 	table_check_rights(dataset->current, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
+	if (OidIsValid(dataset->sensitive))
+	{
+		table_check_rights(dataset->sensitive, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
+		table_check_rights(dataset->sensitive_history, ACL_INSERT);
+	}
 	if (OidIsValid(dataset->feed))
 	{
 		table_check_rights(dataset->history, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE);
@@ -283,6 +407,16 @@ void
 dm_dataset_check_undo_rights(const DmDataset *dataset)
 {
 	table_check_rights(dataset->history, ACL_SELECT | ACL_INSERT | ACL_DELETE);
+	if (OidIsValid(dataset->sensitive))
+		table_check_rights(dataset->sensitive_history, ACL_SELECT | ACL_INSERT | ACL_DELETE);
+}
+
+/* Raises unless the current user may read the sensitive columns, which a plan compares, too. */
+void
+dm_dataset_check_sensitive(const DmDataset *dataset)
+{
+	if (OidIsValid(dataset->sensitive))
+		table_check_rights(dataset->sensitive, ACL_SELECT);
 }
 
 /* Raises 42501 unless the current user has all the rights of mode on the table. */

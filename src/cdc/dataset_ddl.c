@@ -10,7 +10,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
-#include "miscadmin.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -26,16 +26,24 @@
  */
 #define CURRENT_FILLFACTOR 70
 
-static void columns_check(TupleDesc columns, const DmDataset *dataset);
+/* The added columns that the current and the history table have, apart from the dates, and their types. */
+#define OPERATION_TYPE "pg_catalog.\"char\" NOT NULL"
+#define MERGE_TYPE "pg_catalog.int8 NOT NULL"
+#define HASH_TYPE "pg_catalog.uuid NOT NULL"
+
+static void names_check(const char *column, const DmDataset *dataset);
 static void schema_create(const char *schema);
-static void tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset);
+static TupleDesc part_columns(TupleDesc columns, const DmDataset *dataset, bool sensitive);
+static void part_create(const RangeVar *target, const char *suffix, TupleDesc columns, const DmDataset *dataset);
+static char *added_definitions(const DmDataset *dataset);
+static void part_comment(const RangeVar *target, const char *suffix);
+static void key_add(const char *table, const DmDataset *dataset);
 static void feed_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset);
-static void views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset);
 static void append_column_definitions(StringInfo sql, TupleDesc columns);
-static void append_column_names(StringInfo sql, TupleDesc columns);
 static char *collation_name(Oid collation);
 static char *sibling(const RangeVar *target, const char *suffix);
-static void execute(const char *sql);
+static Oid sibling_oid(const RangeVar *target, const char *suffix);
+static void index_set(Oid table, const char *suffix, const char *definition, bool is_there, bool is_wanted);
 
 /*
  * Creates schema (if there is none of that name), tables and views for the columns of a source, fills in the relations
@@ -45,42 +53,53 @@ static void execute(const char *sql);
 void
 dm_dataset_create(const RangeVar *target, TupleDesc columns, DmDataset *dataset)
 {
-	Oid schema;
-
-	columns_check(columns, dataset);
+	dm_dataset_check_columns(columns, dataset);
 	schema_create(target->schemaname);
-	SPI_connect();
-	tables_create(target, columns, dataset);
+	part_create(target, "", part_columns(columns, dataset, false), dataset);
+	if (dataset->settings.sensitive)
+		part_create(target, "_sensitive", part_columns(columns, dataset, true), dataset);
 	if (dataset->sequence_column)
 		feed_create(target, columns, dataset);
-	views_create(target, columns, dataset);
-	SPI_finish();
-	CommandCounterIncrement();
-	schema = get_namespace_oid(target->schemaname, false);
-	dataset->current = get_relname_relid(target->relname, schema);
-	dataset->history = get_relname_relid(psprintf("%s_history", target->relname), schema);
-	if (dataset->sequence_column)
-		dataset->feed = get_relname_relid(psprintf("%s_feed", target->relname), schema);
-	dm_dataset_store(dataset,
-					 get_relname_relid(psprintf("%s_versions", target->relname), schema),
-					 get_relname_relid(psprintf("%s_changes", target->relname), schema));
+	dm_dataset_complete(target, dataset);
 }
 
 /*
- * Adds the primary key to the current table. A key that stands in the table twice raises 21000 with its values in the
- * words of a merge.
+ * Finds the tables of the dataset by their names, creates its views and the indexes that its settings ask for, and
+ * stores it.
+ */
+void
+dm_dataset_complete(const RangeVar *target, DmDataset *dataset)
+{
+	CommandCounterIncrement();
+	dataset->current = sibling_oid(target, "");
+	dataset->history = sibling_oid(target, "_history");
+	if (dataset->settings.sensitive)
+	{
+		dataset->sensitive = sibling_oid(target, "_sensitive");
+		dataset->sensitive_history = sibling_oid(target, "_sensitive_history");
+	}
+	if (dataset->sequence_column)
+		dataset->feed = sibling_oid(target, "_feed");
+	dm_dataset_views_create(dataset, false);
+	dm_dataset_index_history(dataset, NULL);
+	CommandCounterIncrement();
+	dm_dataset_store(dataset);
+}
+
+/*
+ * Adds the primary key to the current tables, or the unique index that stands for one where keys may be NULL. A key that
+ * stands in the table twice raises 21000 with its values in the words of a merge.
  */
 void
 dm_dataset_add_key(const DmDataset *dataset)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	char *sql = psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", dataset->name, dm_names_quoted(dataset->keys));
 
 	PG_TRY();
 	{
-		SPI_connect();
-		execute(sql);
-		SPI_finish();
+		key_add(dataset->name, dataset);
+		if (OidIsValid(dataset->sensitive))
+			key_add(dm_relation_name(dataset->sensitive), dataset);
 	}
 	PG_CATCH();
 	{
@@ -95,47 +114,81 @@ dm_dataset_add_key(const DmDataset *dataset)
 				(errcode(ERRCODE_CARDINALITY_VIOLATION),
 				 errmsg("a key stands in the source more than once"),
 				 error->detail ? errdetail_internal("%s", error->detail) : 0,
-				 errhint("Give the source with one row a key, for example SELECT DISTINCT ON (key columns).")));
+				 errhint("Give the source with one row a key, for example SELECT DISTINCT ON (key columns), or set "
+						 "option duplicates to last.")));
 	}
 	PG_END_TRY();
 }
 
-/* Raises unless the source's columns can make a dataset: keys among them and sortable, names free. */
-static void
-columns_check(TupleDesc columns, const DmDataset *dataset)
+/* Brings the indexes of history from what the settings before asked for (NULL: nothing) to what they ask for now. */
+void
+dm_dataset_index_history(const DmDataset *dataset, const DmSettings *before)
 {
-	static const char *const added[] = {DM_COL_OPERATION,
-										DM_COL_START,
-										DM_COL_END,
-										DM_COL_KEY_HASH,
-										DM_COL_ROW_HASH,
-										DM_COL_MERGE,
-										DM_COL_ENDED_BY,
-										DM_COL_ENDED_MERGE,
-										"valid",
-										"effective"};
+	Oid tables[] = {dataset->history, dataset->sensitive_history};
+	char *keys = psprintf("(%s, %s)", dm_names_quoted(dataset->keys), dm_name_quoted(dataset, DM_NAME_START));
+	char *time = psprintf("USING gist (%s(%s, %s))",
+						  dm_effective_type(dataset->effective_type)->sql_range,
+						  dm_name_quoted(dataset, DM_NAME_START),
+						  dm_name_quoted(dataset, DM_NAME_END));
 
+	for (int i = 0; i < lengthof(tables) && OidIsValid(tables[i]); i++)
+	{
+		index_set(tables[i], "_key_idx", keys, before && before->index_keys, dataset->settings.index_keys);
+		index_set(tables[i], "_time_idx", time, before && before->index_time, dataset->settings.index_time);
+	}
+}
+
+/* Creates or drops an index of a table, or does nothing. */
+static void
+index_set(Oid table, const char *suffix, const char *definition, bool is_there, bool is_wanted)
+{
+	char *name = get_rel_name(table);
+
+	if (is_there == is_wanted)
+		return;
+	name = psprintf(
+		"%s%s", pnstrdup(name, pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(suffix))), suffix);
+	if (is_wanted)
+		dm_dataset_execute(
+			psprintf("CREATE INDEX %s ON %s %s", quote_identifier(name), dm_relation_name(table), definition));
+	else
+		dm_dataset_execute(
+			psprintf("DROP INDEX IF EXISTS %s",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), name)));
+}
+
+/* Raises unless the source's columns can make a dataset: keys among them and sortable, names free. */
+void
+dm_dataset_check_columns(TupleDesc columns, const DmDataset *dataset)
+{
 	for (int i = 0; i < columns->natts; i++)
 	{
-		const char *name = NameStr(TupleDescAttr(columns, i)->attname);
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+		const char *name = NameStr(column->attname);
 
-		for (int j = 0; j < lengthof(added); j++)
-		{
-			if (strcmp(name, added[j]) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("column \"%s\" of the source has the name of a column that the dataset adds", name),
-						 errhint("Rename it in a query: cdc_merge(..., 'SELECT %s AS other_name, ... FROM ...').",
-								 quote_identifier(name))));
-		}
+		names_check(name, dataset);
 		if (dm_names_has(dataset->keys, name) &&
-			!OidIsValid(lookup_type_cache(TupleDescAttr(columns, i)->atttypid, TYPECACHE_LT_OPR)->lt_opr))
+			!OidIsValid(lookup_type_cache(column->atttypid, TYPECACHE_LT_OPR)->lt_opr))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_FUNCTION),
-					 errmsg("column \"%s\" of type %s cannot be a key",
-							name,
-							format_type_be(TupleDescAttr(columns, i)->atttypid)),
+					 errmsg("column \"%s\" of type %s cannot be a key", name, format_type_be(column->atttypid)),
 					 errdetail("The type has no default order.")));
+	}
+}
+
+/* Raises 42701 if a business column has the name of a column that the dataset adds. */
+static void
+names_check(const char *column, const DmDataset *dataset)
+{
+	for (int j = 0; j < DM_NAMES; j++)
+	{
+		if (strcmp(column, dataset->settings.names[j]) != 0 || (j == DM_NAME_MADE_BY && !dataset->settings.stamp))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("column \"%s\" of the source has the name of a column that the dataset adds", column),
+				 errhint("Give the added column another name: options => '{\"names\": {\"%s\": \"...\"}}'.",
+						 dm_settings_default_name(j))));
 	}
 }
 
@@ -145,54 +198,132 @@ schema_create(const char *schema)
 {
 	if (OidIsValid(get_namespace_oid(schema, true)))
 		return;
-	SPI_connect();
-	execute(psprintf("CREATE SCHEMA %s", quote_identifier(schema)));
-	SPI_finish();
+	dm_dataset_execute(psprintf("CREATE SCHEMA %s", quote_identifier(schema)));
 	CommandCounterIncrement();
 	ereport(NOTICE, (errmsg("schema \"%s\" did not exist and was created", schema)));
 }
 
-/* Creates the current and the history table. */
+/* Returns the columns of one part: those that are not sensitive, or the keys and those that are. */
+static TupleDesc
+part_columns(TupleDesc columns, const DmDataset *dataset, bool sensitive)
+{
+	AttrNumber *chosen = palloc(sizeof(AttrNumber) * columns->natts);
+	TupleDesc part;
+	int count = 0;
+
+	for (int i = 0; i < columns->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(columns, i)->attname);
+
+		if (dm_names_has(dataset->settings.sensitive, name) == sensitive ||
+			(sensitive && dm_names_has(dataset->keys, name)))
+			chosen[count++] = i + 1;
+	}
+	part = CreateTemplateTupleDesc(count);
+	for (int i = 0; i < count; i++)
+		TupleDescCopyEntry(part, i + 1, columns, chosen[i]);
+	return part;
+}
+
+/* Creates the current and the history table of one part. */
 static void
-tables_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
+part_create(const RangeVar *target, const char *suffix, TupleDesc columns, const DmDataset *dataset)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, suffix));
+	append_column_definitions(&sql, columns);
+	appendStringInfoString(&sql, dm_previous_definitions(", ", columns, dataset));
+	appendStringInfo(&sql, ", %s) WITH (fillfactor = %d)", added_definitions(dataset), CURRENT_FILLFACTOR);
+	dm_dataset_execute(sql.data);
+	dm_dataset_history_create(target, suffix, columns, dataset);
+	part_comment(target, suffix);
+}
+
+/* Creates the history table of one part, for the columns of the part. */
+void
+dm_dataset_history_create(const RangeVar *target, const char *suffix, TupleDesc columns, const DmDataset *dataset)
 {
 	const char *effective = dm_effective_type(dataset->effective_type)->sql_type;
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, ""));
+	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, psprintf("%s_history", suffix)));
 	append_column_definitions(&sql, columns);
+	appendStringInfoString(&sql, dm_previous_definitions(", ", columns, dataset));
 	appendStringInfo(&sql,
-					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START
-					 " %s NOT NULL, " DM_COL_MERGE " pg_catalog.int8 NOT NULL, " DM_COL_KEY_HASH
-					 " pg_catalog.uuid NOT NULL, " DM_COL_ROW_HASH
-					 " pg_catalog.uuid NOT NULL) WITH (fillfactor = %d)",
+					 ", %s " OPERATION_TYPE ", %s %s NOT NULL, %s " MERGE_TYPE
+					 ", %s %s NOT NULL, %s " OPERATION_TYPE ", %s " MERGE_TYPE ")",
+					 dm_name_quoted(dataset, DM_NAME_OPERATION),
+					 dm_name_quoted(dataset, DM_NAME_START),
 					 effective,
-					 CURRENT_FILLFACTOR);
-	execute(sql.data);
+					 dm_name_quoted(dataset, DM_NAME_MERGE),
+					 dm_name_quoted(dataset, DM_NAME_END),
+					 effective,
+					 dm_name_quoted(dataset, DM_NAME_ENDED_BY),
+					 dm_name_quoted(dataset, DM_NAME_ENDED_MERGE));
+	if (dataset->settings.partition != DM_PERIOD_NONE)
+		appendStringInfo(&sql, " PARTITION BY RANGE (%s)", dm_name_quoted(dataset, DM_NAME_END));
+	dm_dataset_execute(sql.data);
+}
 
-	resetStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, "_history"));
-	append_column_definitions(&sql, columns);
+/* Returns the definitions of the columns that the current table of a part adds, with commas between them. */
+static char *
+added_definitions(const DmDataset *dataset)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
 	appendStringInfo(&sql,
-					 ", " DM_COL_OPERATION " pg_catalog.\"char\" NOT NULL, " DM_COL_START
-					 " %s NOT NULL, " DM_COL_MERGE " pg_catalog.int8 NOT NULL, " DM_COL_END
-					 " %s NOT NULL, " DM_COL_ENDED_BY " pg_catalog.\"char\" NOT NULL, " DM_COL_ENDED_MERGE
-					 " pg_catalog.int8 NOT NULL)",
-					 effective,
-					 effective);
-	execute(sql.data);
-	execute(
-		psprintf("COMMENT ON TABLE %s IS 'Current rows of a datamill dataset, one a live key: business columns, "
+					 "%s " OPERATION_TYPE ", %s %s NOT NULL, %s " MERGE_TYPE ", %s " HASH_TYPE ", %s " HASH_TYPE,
+					 dm_name_quoted(dataset, DM_NAME_OPERATION),
+					 dm_name_quoted(dataset, DM_NAME_START),
+					 dm_effective_type(dataset->effective_type)->sql_type,
+					 dm_name_quoted(dataset, DM_NAME_MERGE),
+					 dm_name_quoted(dataset, DM_NAME_KEY_HASH),
+					 dm_name_quoted(dataset, DM_NAME_ROW_HASH));
+	if (dataset->settings.stamp)
+		appendStringInfo(&sql, ", %s " OPERATION_TYPE, dm_name_quoted(dataset, DM_NAME_MADE_BY));
+	return sql.data;
+}
+
+/* Says what the tables of a part are. */
+static void
+part_comment(const RangeVar *target, const char *suffix)
+{
+	const char *of = suffix[0] ? "sensitive columns of a datamill dataset" : "datamill dataset";
+
+	dm_dataset_execute(
+		psprintf("COMMENT ON TABLE %s IS 'Current rows of a %s, one a live key: business columns, "
 				 "operation (I or U: what made this version), start of the version, the merge that made it "
-				 "(datamill.merges), hashes of "
-				 "key and row.'",
-				 sibling(target, "")));
-	execute(psprintf(
-		"COMMENT ON TABLE %s IS 'Closed versions of a datamill dataset: business columns, operation, start "
+				 "(datamill.merges), hashes of key and row.'",
+				 sibling(target, suffix),
+				 of));
+	dm_dataset_execute(psprintf(
+		"COMMENT ON TABLE %s IS 'Closed versions of a %s: business columns, operation, start "
 		"and end (exclusive) of the version, the merge that made it, what ended it (U or D), and the merge that "
 		"did.'",
-		sibling(target, "_history")));
+		sibling(target, psprintf("%s_history", suffix)),
+		of));
+}
+
+/*
+ * Adds the key to a current table. A unique index of columns that may be NULL identifies no row for logical
+ * replication, so there the whole row does.
+ */
+static void
+key_add(const char *table, const DmDataset *dataset)
+{
+	const char *keys = dm_names_quoted(dataset->keys);
+
+	if (!dataset->settings.null_keys)
+	{
+		dm_dataset_execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", table, keys));
+		return;
+	}
+	dm_dataset_execute(psprintf("CREATE UNIQUE INDEX ON %s (%s) NULLS NOT DISTINCT", table, keys));
+	dm_dataset_execute(psprintf("ALTER TABLE %s REPLICA IDENTITY FULL", table));
 }
 
 /*
@@ -203,68 +334,29 @@ static void
 feed_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
 {
 	char *names = dm_names_quoted(dataset->keys);
+	const char *start = dm_name_quoted(dataset, DM_NAME_START);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, "_feed"));
 	append_column_definitions(&sql, columns);
 	appendStringInfo(&sql,
-					 ", " DM_COL_START " %s NOT NULL, " DM_COL_OPERATION
-					 " pg_catalog.\"char\" NOT NULL, " DM_COL_MERGE " pg_catalog.int8 NOT NULL, " DM_COL_UNAVAILABLE
-					 " pg_catalog.text[], PRIMARY KEY (%s, " DM_COL_START ", " DM_COL_OPERATION ", " DM_COL_MERGE
-					 "))",
+					 ", %1$s %2$s NOT NULL, %3$s " OPERATION_TYPE ", %4$s " MERGE_TYPE ", " DM_COL_UNAVAILABLE
+					 " pg_catalog.text[], PRIMARY KEY (%5$s, %1$s, %3$s, %4$s))",
+					 start,
 					 dm_effective_type(dataset->effective_type)->sql_type,
+					 dm_name_quoted(dataset, DM_NAME_OPERATION),
+					 dm_name_quoted(dataset, DM_NAME_MERGE),
 					 names);
-	execute(sql.data);
-	execute(psprintf("COMMENT ON TABLE %s IS 'Events of a datamill feed that no version shows, or not all of it: D "
-					 "deletes where "
-					 "nothing was, N upserts that changed nothing, U upserts with values of their own. Later "
-					 "events may need them.'",
-					 sibling(target, "_feed")));
-	execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", sibling(target, ""), names));
-	execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s, " DM_COL_START ")", sibling(target, "_history"), names));
-}
-
-/* Creates the versions and the changes view. */
-static void
-views_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
-{
-	const char *range = dm_effective_type(dataset->effective_type)->sql_range;
-	const char *effective = dm_effective_type(dataset->effective_type)->sql_type;
-	StringInfoData names;
-
-	initStringInfo(&names);
-	append_column_names(&names, columns);
-	execute(psprintf("CREATE VIEW %s AS SELECT %s, " DM_COL_OPERATION ", " DM_COL_START ", NULL::%s AS " DM_COL_END
-					 ", %s(" DM_COL_START ", NULL) AS valid, " DM_COL_MERGE
-					 " FROM %s UNION ALL SELECT %s, " DM_COL_OPERATION ", " DM_COL_START ", " DM_COL_END
-					 ", %s(" DM_COL_START ", " DM_COL_END "), " DM_COL_MERGE " FROM %s",
-					 sibling(target, "_versions"),
-					 names.data,
-					 effective,
-					 range,
-					 sibling(target, ""),
-					 names.data,
-					 range,
-					 sibling(target, "_history")));
-	execute(psprintf("CREATE VIEW %s AS SELECT " DM_COL_START " AS effective, " DM_COL_OPERATION
-					 ", %s FROM %s UNION ALL SELECT " DM_COL_START ", " DM_COL_OPERATION
-					 ", %s FROM %s UNION ALL SELECT " DM_COL_END
-					 ", 'D'::pg_catalog.\"char\", %s FROM %s WHERE " DM_COL_ENDED_BY " <> 'U'",
-					 sibling(target, "_changes"),
-					 names.data,
-					 sibling(target, ""),
-					 names.data,
-					 sibling(target, "_history"),
-					 names.data,
-					 sibling(target, "_history")));
-	execute(psprintf(
-		"COMMENT ON VIEW %s IS 'All versions of a datamill dataset; as of a moment: WHERE valid @> moment.'",
-		sibling(target, "_versions")));
-	execute(psprintf(
-		"COMMENT ON VIEW %s IS 'What changed in a datamill dataset at each effective date: I and U with the "
-		"new values, D with the last ones.'",
-		sibling(target, "_changes")));
+	dm_dataset_execute(sql.data);
+	dm_dataset_execute(
+		psprintf("COMMENT ON TABLE %s IS 'Events of a datamill feed that no version shows, or not all of it: D "
+				 "deletes where nothing was, N upserts that changed nothing, U upserts with values of "
+				 "their own. Later events may need them.'",
+				 sibling(target, "_feed")));
+	dm_dataset_execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", sibling(target, ""), names));
+	dm_dataset_execute(
+		psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s, %s)", sibling(target, "_history"), names, start));
 }
 
 /* Appends "name type COLLATE collation, ..." of all columns. */
@@ -275,16 +367,40 @@ append_column_definitions(StringInfo sql, TupleDesc columns)
 	{
 		Form_pg_attribute column = TupleDescAttr(columns, i);
 
-		appendStringInfo(sql,
-						 "%s%s %s",
-						 i == 0 ? "" : ", ",
-						 quote_identifier(NameStr(column->attname)),
-						 format_type_extended(column->atttypid,
-											  column->atttypmod,
-											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-		if (OidIsValid(column->attcollation) && column->attcollation != get_typcollation(column->atttypid))
-			appendStringInfo(sql, " COLLATE %s", collation_name(column->attcollation));
+		appendStringInfo(
+			sql, "%s%s %s", i == 0 ? "" : ", ", quote_identifier(NameStr(column->attname)), dm_column_type(column));
 	}
+}
+
+/* Returns definitions of the columns that keep the values before of columns of kind 3, a prefix before each. */
+char *
+dm_previous_definitions(const char *prefix, TupleDesc columns, const DmDataset *dataset)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+		const char *name = NameStr(column->attname);
+
+		if (dm_names_has(dataset->settings.previous, name))
+			appendStringInfo(
+				&sql, "%s%s %s", prefix, quote_identifier(dm_settings_previous_name(name)), dm_column_type(column));
+	}
+	return sql.data;
+}
+
+/* Returns a column's type and, if it is not the type's own, its collation, for a statement. */
+char *
+dm_column_type(Form_pg_attribute column)
+{
+	char *type = format_type_extended(
+		column->atttypid, column->atttypmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+
+	if (OidIsValid(column->attcollation) && column->attcollation != get_typcollation(column->atttypid))
+		return psprintf("%s COLLATE %s", type, collation_name(column->attcollation));
+	return type;
 }
 
 /* Returns the qualified, quoted name of a collation. */
@@ -303,15 +419,6 @@ collation_name(Oid collation)
 	return name;
 }
 
-/* Appends the quoted names of all columns. */
-static void
-append_column_names(StringInfo sql, TupleDesc columns)
-{
-	for (int i = 0; i < columns->natts; i++)
-		appendStringInfo(
-			sql, "%s%s", i == 0 ? "" : ", ", quote_identifier(NameStr(TupleDescAttr(columns, i)->attname)));
-}
-
 /* Returns the qualified, quoted name of the target or of a relation beside it. */
 static char *
 sibling(const RangeVar *target, const char *suffix)
@@ -319,12 +426,23 @@ sibling(const RangeVar *target, const char *suffix)
 	return quote_qualified_identifier(target->schemaname, psprintf("%s%s", target->relname, suffix));
 }
 
-/* Executes one statement as the current user; SPI is connected. */
-static void
-execute(const char *sql)
+/* Returns the OID of the target or of a relation beside it. */
+static Oid
+sibling_oid(const RangeVar *target, const char *suffix)
 {
-	int code = SPI_execute(sql, false, 0);
+	return get_relname_relid(psprintf("%s%s", target->relname, suffix),
+							 get_namespace_oid(target->schemaname, false));
+}
 
+/* Executes statements as the current user. */
+void
+dm_dataset_execute(const char *sql)
+{
+	int code;
+
+	SPI_connect();
+	code = SPI_execute(sql, false, 0);
 	if (code < 0)
 		elog(ERROR, "statement failed: %s: %s", SPI_result_code_string(code), sql);
+	SPI_finish();
 }

@@ -65,7 +65,8 @@ dm_feed_options_refuse(Jsonb *given, const char *mode)
 	{
 		JsonbValue value;
 
-		if (getKeyJsonValueFromContainer(&given->root, option_names[i], strlen(option_names[i]), &value))
+		if (!dm_settings_is_option(option_names[i]) &&
+			getKeyJsonValueFromContainer(&given->root, option_names[i], strlen(option_names[i]), &value))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"%s\" is for mode feed, not for mode %s", option_names[i], mode)));

@@ -125,10 +125,11 @@ points_map(DmFeedStore *store)
 	const DmDataset *dataset = store->spec.dataset;
 	TupleDesc wanted = store->spec.shape->wanted;
 	Relation points = store->spec.points;
+	const char *const *names = dataset->settings.names;
 
-	store->points_start = dm_shape_attribute(dataset, points, DM_COL_START, dataset->effective_type);
-	store->points_operation = dm_shape_attribute(dataset, points, DM_COL_OPERATION, CHAROID);
-	store->points_merge = dm_shape_attribute(dataset, points, DM_COL_MERGE, INT8OID);
+	store->points_start = dm_shape_attribute(dataset, points, names[DM_NAME_START], dataset->effective_type);
+	store->points_operation = dm_shape_attribute(dataset, points, names[DM_NAME_OPERATION], CHAROID);
+	store->points_merge = dm_shape_attribute(dataset, points, names[DM_NAME_MERGE], INT8OID);
 	store->points_unavailable = dm_shape_attribute(dataset, points, DM_COL_UNAVAILABLE, TEXTARRAYOID);
 	store->points_column = palloc(sizeof(AttrNumber) * wanted->natts);
 	for (int i = 0; i < wanted->natts; i++)
@@ -186,7 +187,7 @@ dm_feed_store_read(DmFeedStore *store, const Datum *key)
 	{
 		TupleTableSlot *slot = store->slots[i];
 
-		dm_probe_start(store->probes[i], key);
+		dm_probe_start(store->probes[i], key, NULL);
 		while (dm_probe_next(store->probes[i], slot))
 		{
 			slot_getallattrs(slot);

@@ -37,10 +37,16 @@
 static void dataset_read_as_caller(const char *target, DmDataset *dataset, char **history);
 static char *key_list(const DmDataset *dataset, const char *prefix);
 static char *key_json(const DmDataset *dataset, const char *prefix);
+static char *key_coalesced(const DmDataset *dataset);
+static char *key_record(const DmDataset *dataset, const char *prefix);
 static char *as_of_query(const DmDataset *dataset, const char *history, int number);
 static void rows_put(ReturnSetInfo *result, const char *sql, int nargs, Oid *types, Datum *values);
-static void overlaps_find(const DmDataset *dataset, const char *history, ReturnSetInfo *result);
-static void edits_find(const DmDataset *dataset, ReturnSetInfo *result);
+static void part_check(const DmDataset *dataset, const char *current, const char *history, ReturnSetInfo *result);
+static void overlaps_find(const DmDataset *dataset, const char *current, const char *history,
+						  ReturnSetInfo *result);
+static void parts_compare(const DmDataset *dataset, ReturnSetInfo *result);
+static void edits_find(const DmDataset *dataset, Oid current_oid, Oid history_oid, ReturnSetInfo *result);
+static void relation_drop(const char *kind, Oid relid);
 
 /*
  * Puts one row (problem, key, detail) for each thing wrong with the dataset into the result: versions of one key that
@@ -53,17 +59,36 @@ dm_dataset_check(const char *target, ReturnSetInfo *result)
 	char *history;
 
 	dataset_read_as_caller(target, &dataset, &history);
-	overlaps_find(&dataset, history, result);
+	part_check(&dataset, dataset.name, history, result);
+	edits_find(&dataset, dataset.current, dataset.history, result);
+	if (!OidIsValid(dataset.sensitive))
+		return;
+	part_check(&dataset, dm_relation_name(dataset.sensitive), dm_relation_name(dataset.sensitive_history), result);
+	edits_find(&dataset, dataset.sensitive, dataset.sensitive_history, result);
+	parts_compare(&dataset, result);
+}
+
+/* What is wrong with the versions in two tables. */
+static void
+part_check(const DmDataset *dataset, const char *current, const char *history, ReturnSetInfo *result)
+{
+	const char *start = dm_name_quoted(dataset, DM_NAME_START);
+	const char *end = dm_name_quoted(dataset, DM_NAME_END);
+
+	overlaps_find(dataset, current, history, result);
 	rows_put(result,
-			 psprintf("SELECT 'ends before it starts', %s, pg_catalog.format('from %%s to %%s', " DM_COL_START
-					  ", " DM_COL_END ") FROM %s h WHERE " DM_COL_END " < " DM_COL_START " ORDER BY %s",
-					  key_json(&dataset, "h."),
+			 psprintf("SELECT 'ends before it starts', %s, pg_catalog.format('from %%s to %%s', %s, %s) FROM %s h "
+					  "WHERE %s < %s ORDER BY %s",
+					  key_json(dataset, "h."),
+					  start,
+					  end,
 					  history,
-					  key_list(&dataset, "h.")),
+					  end,
+					  start,
+					  key_list(dataset, "h.")),
 			 0,
 			 NULL,
 			 NULL);
-	edits_find(&dataset, result);
 }
 
 /*
@@ -83,14 +108,17 @@ dm_dataset_diff(const char *target, TimestampTz from, TimestampTz to, ReturnSetI
 	values[0] = dm_effective_make(dataset.effective_type, from);
 	values[1] = dm_effective_make(dataset.effective_type, to);
 	rows_put(result,
-			 psprintf("SELECT CASE WHEN b.version IS NULL THEN 'I' WHEN a.version IS NULL THEN 'D' ELSE 'U' END"
-					  "::pg_catalog.\"char\", %s, b.version, a.version FROM (%s) b FULL JOIN (%s) a USING (%s) "
-					  "WHERE b.version IS DISTINCT FROM a.version ORDER BY %s",
-					  key_json(&dataset, ""),
+			 psprintf("SELECT operation, %s, before, after FROM (SELECT CASE WHEN b.version IS NULL THEN 'I' "
+					  "WHEN a.version IS NULL THEN 'D' ELSE 'U' END::pg_catalog.\"char\" AS operation, %s, "
+					  "b.version AS before, a.version AS after FROM (%s) b FULL JOIN (%s) a ON %s = %s "
+					  "WHERE b.version IS DISTINCT FROM a.version) d ORDER BY %s",
+					  key_json(&dataset, "d."),
+					  key_coalesced(&dataset),
 					  as_of_query(&dataset, history, 1),
 					  as_of_query(&dataset, history, 2),
-					  key_list(&dataset, ""),
-					  key_list(&dataset, "")),
+					  key_record(&dataset, "b."),
+					  key_record(&dataset, "a."),
+					  key_list(&dataset, "d.")),
 			 2,
 			 types,
 			 values);
@@ -100,22 +128,30 @@ dm_dataset_diff(const char *target, TimestampTz from, TimestampTz to, ReturnSetI
 static char *
 as_of_query(const DmDataset *dataset, const char *history, int number)
 {
-	const char *version = "pg_catalog.to_jsonb(c) - '{" DM_COL_OPERATION "," DM_COL_START "," DM_COL_END
-						  "," DM_COL_KEY_HASH "," DM_COL_ROW_HASH "," DM_COL_MERGE "," DM_COL_ENDED_BY
-						  "," DM_COL_ENDED_MERGE "}'::pg_catalog.text[] AS version";
 	const char *keys = key_list(dataset, "c.");
+	const char *start = dm_name_quoted(dataset, DM_NAME_START);
+	List *added = NIL;
+	char *version;
 
-	return psprintf("SELECT %s, %s FROM %s c WHERE " DM_COL_START
-					" <= $%d UNION ALL SELECT %s, %s FROM %s c WHERE " DM_COL_START " <= $%d AND " DM_COL_END
-					" > $%d",
+	for (int i = 0; i < DM_NAMES; i++)
+	{
+		if (i != DM_NAME_VALID && i != DM_NAME_EFFECTIVE && (i != DM_NAME_MADE_BY || dataset->settings.stamp))
+			added = lappend(added, quote_literal_cstr(dataset->settings.names[i]));
+	}
+	version = psprintf("pg_catalog.to_jsonb(c) - ARRAY[%s]::pg_catalog.text[] AS version", dm_names_join(added));
+	return psprintf("SELECT %s, %s FROM %s c WHERE %s <= $%d UNION ALL SELECT %s, %s FROM %s c WHERE %s <= $%d AND "
+					"%s > $%d",
 					keys,
 					version,
 					dataset->name,
+					start,
 					number,
 					keys,
 					version,
 					history,
+					start,
 					number,
+					dm_name_quoted(dataset, DM_NAME_END),
 					number);
 }
 
@@ -124,67 +160,82 @@ void
 dm_dataset_drop(const char *target, bool keep_tables)
 {
 	DmDataset dataset;
-	char *history;
 	Oid types[] = {INT8OID};
 	Datum values[1];
 	DmCatalogScope scope;
-	StringInfoData drop;
-	const char *feed = "";
+	Oid views[3];
 
 	PreventCommandIfReadOnly("drop_dataset()");
 	PreventCommandIfParallelMode("drop_dataset()");
 	dm_dataset_lock(dm_dataset_parse(target));
-	dataset_read_as_caller(target, &dataset, &history);
+	dm_dataset_require(target, dm_dataset_parse(target), &dataset);
 	if (!dm_relation_is_owned(dataset.current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(dataset.current));
-	if (OidIsValid(dataset.feed))
-		feed = psprintf(", %s",
-						quote_qualified_identifier(get_namespace_name(get_rel_namespace(dataset.feed)),
-												   get_rel_name(dataset.feed)));
 	values[0] = Int64GetDatum(dataset.id);
-	initStringInfo(&drop);
 	dm_catalog_begin(&scope);
 	dm_catalog_execute("DELETE FROM datamill.dataset_catalog WHERE dataset_id = $1 RETURNING versions_view::oid, "
-					   "changes_view::oid",
+					   "changes_view::oid, coalesce(sensitive_versions_view::oid, 0)",
 					   1,
 					   types,
 					   values,
 					   NULL);
-	for (int i = 1; i <= 2; i++)
+	for (int i = 0; i < lengthof(views); i++)
 	{
 		bool isnull;
-		Oid view = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i, &isnull));
 
-		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view)))
-			appendStringInfo(
-				&drop,
-				"DROP VIEW %s; ",
-				quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)), get_rel_name(view)));
+		views[i] = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull));
 	}
 	dm_catalog_end(&scope);
 	if (keep_tables)
 		return;
-	SPI_connect();
-	if (SPI_execute(drop.len > 0 ? drop.data : "SELECT 1", false, 0) < 0 ||
-		SPI_execute(psprintf("DROP TABLE %s, %s%s", dataset.name, history, feed), false, 0) < 0)
-		elog(ERROR, "could not drop dataset %s", dataset.name);
-	SPI_finish();
+	for (int i = 0; i < lengthof(views); i++)
+		relation_drop("VIEW", views[i]);
+	relation_drop("TABLE", dataset.feed);
+	relation_drop("TABLE", dataset.sensitive_history);
+	relation_drop("TABLE", dataset.sensitive);
+	relation_drop("TABLE", dataset.history);
+	relation_drop("TABLE", dataset.current);
+}
+
+/* Drops a relation as the caller, unless it is gone already. */
+static void
+relation_drop(const char *kind, Oid relid)
+{
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		dm_dataset_execute(psprintf("DROP %s %s", kind, dm_relation_name(relid)));
 }
 
 /* Finds the dataset of a target and the qualified name of its history; raises if there is none. */
 static void
 dataset_read_as_caller(const char *target, DmDataset *dataset, char **history)
 {
-	Oid current = RangeVarGetRelid(dm_dataset_parse(target), NoLock, false);
-
-	if (!dm_dataset_find(current, dataset))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a dataset", target),
-				 errhint("datamill.datasets lists them.")));
+	dm_dataset_require(target, dm_dataset_parse(target), dataset);
 	dm_dataset_check_rights(dataset, true);
-	*history = quote_qualified_identifier(get_namespace_name(get_rel_namespace(dataset->history)),
-										  get_rel_name(dataset->history));
+	*history = dm_relation_name(dataset->history);
+}
+
+/* Returns an expression for the key as a record, to which NULL equals NULL; or, without NULLs, as a row to be compared. */
+static char *
+key_record(const DmDataset *dataset, const char *prefix)
+{
+	return psprintf(dataset->settings.null_keys ? "ROW(%s)::record" : "(%s)", key_list(dataset, prefix));
+}
+
+/* Returns the keys of two sides, a and b, of which one may be missing. */
+static char *
+key_coalesced(const DmDataset *dataset)
+{
+	StringInfoData out;
+	ListCell *cell;
+
+	initStringInfo(&out);
+	foreach (cell, dataset->keys)
+	{
+		const char *name = quote_identifier(lfirst(cell));
+
+		appendStringInfo(&out, "%scoalesce(b.%s, a.%s) AS %s", out.len > 0 ? ", " : "", name, name, name);
+	}
+	return out.data;
 }
 
 /* Returns the key columns, quoted, with a prefix and commas. */
@@ -237,9 +288,10 @@ rows_put(ReturnSetInfo *result, const char *sql, int nargs, Oid *types, Datum *v
 
 /* Versions of one key, in current and history, that last beyond the start of the next. */
 static void
-overlaps_find(const DmDataset *dataset, const char *history, ReturnSetInfo *result)
+overlaps_find(const DmDataset *dataset, const char *current, const char *history, ReturnSetInfo *result)
 {
 	const char *keys = key_list(dataset, "");
+	const char *start = dm_name_quoted(dataset, DM_NAME_START);
 
 	rows_put(
 		result,
@@ -248,14 +300,61 @@ overlaps_find(const DmDataset *dataset, const char *history, ReturnSetInfo *resu
 			"%1$s, "
 			"pg_catalog.format('from %%s to %%s, and from %%s', since, coalesce(until::text, 'now'), next) FROM "
 			"(SELECT %2$s, since, until, lead(since) OVER w AS next, lead(until) OVER w AS next_until FROM "
-			"(SELECT %2$s, " DM_COL_START " AS since, NULL AS until FROM %3$s UNION ALL "
-			"SELECT %2$s, " DM_COL_START ", " DM_COL_END " FROM %4$s) v "
+			"(SELECT %2$s, %5$s AS since, NULL AS until FROM %3$s UNION ALL "
+			"SELECT %2$s, %5$s, %6$s FROM %4$s) v "
 			"WINDOW w AS (PARTITION BY %2$s ORDER BY since, until NULLS LAST)) v "
 			"WHERE until > next OR (until IS NULL AND next IS NOT NULL) ORDER BY %2$s, since",
 			key_json(dataset, ""),
 			keys,
-			dataset->name,
-			history),
+			current,
+			history,
+			start,
+			dm_name_quoted(dataset, DM_NAME_END)),
+		0,
+		NULL,
+		NULL);
+}
+
+/* Versions that only one of the plain and the sensitive tables has. */
+static void
+parts_compare(const DmDataset *dataset, ReturnSetInfo *result)
+{
+	const char *version = psprintf("%s, %s", key_list(dataset, ""), dm_name_quoted(dataset, DM_NAME_MERGE));
+	const char *end = dm_name_quoted(dataset, DM_NAME_END);
+	const char *key = key_json(dataset, "");
+
+	rows_put(
+		result,
+		psprintf("SELECT 'not in both the plain and the sensitive table', %s, 'of merge ' || %s FROM "
+				 "((SELECT %s, NULL FROM %s UNION ALL SELECT %s, %s FROM %s) EXCEPT ALL "
+				 "(SELECT %s, NULL FROM %s UNION ALL SELECT %s, %s FROM %s)) d "
+				 "UNION ALL SELECT 'not in both the plain and the sensitive table', %s, 'of merge ' || %s FROM "
+				 "((SELECT %s, NULL FROM %s UNION ALL SELECT %s, %s FROM %s) EXCEPT ALL "
+				 "(SELECT %s, NULL FROM %s UNION ALL SELECT %s, %s FROM %s)) d",
+				 key,
+				 dm_name_quoted(dataset, DM_NAME_MERGE),
+				 version,
+				 dataset->name,
+				 version,
+				 end,
+				 dm_relation_name(dataset->history),
+				 version,
+				 dm_relation_name(dataset->sensitive),
+				 version,
+				 end,
+				 dm_relation_name(dataset->sensitive_history),
+				 key,
+				 dm_name_quoted(dataset, DM_NAME_MERGE),
+				 version,
+				 dm_relation_name(dataset->sensitive),
+				 version,
+				 end,
+				 dm_relation_name(dataset->sensitive_history),
+				 version,
+				 dataset->name,
+				 version,
+				 end,
+				 dm_relation_name(dataset->history)),
 		0,
 		NULL,
 		NULL);
@@ -263,10 +362,10 @@ overlaps_find(const DmDataset *dataset, const char *history, ReturnSetInfo *resu
 
 /* Rows of current whose stored hashes are not those of their values: somebody else wrote them. */
 static void
-edits_find(const DmDataset *dataset, ReturnSetInfo *result)
+edits_find(const DmDataset *dataset, Oid current_oid, Oid history_oid, ReturnSetInfo *result)
 {
-	Relation current = table_open(dataset->current, AccessShareLock);
-	Relation history = table_open(dataset->history, AccessShareLock);
+	Relation current = table_open(current_oid, AccessShareLock);
+	Relation history = table_open(history_oid, AccessShareLock);
 	DmShape *shape = dm_shape_make(dataset, current, history);
 	TupleTableSlot *slot = table_slot_create(current, NULL);
 	TableScanDesc scan = table_beginscan(current, GetActiveSnapshot(), 0, NULL);

@@ -47,6 +47,8 @@ struct DmMatcher
 	DmRowBuffer *batch;		  /* source rows: tag = key hash, then position in keys; order = tuple id */
 	TupleTableSlot *old_slot; /* a row of current */
 	DmCursor *cursor;		  /* that fetches them by tuple id */
+	DmStoredRow old;		  /* old_slot and the slots of the row's other parts */
+	DmProbe *sensitive;		  /* finds the row's sensitive part; NULL without one */
 	TupleTableSlot *spilled;  /* a source row, to and from temporary files */
 	AttrNumber compared;	  /* highest attribute of current that comparisons need */
 	uint64 hash_mask;
@@ -72,7 +74,8 @@ static void unmatched_settle(DmMatcher *matcher);
 static bool is_in_scope(DmMatcher *matcher);
 static void deletes_check(DmMatcher *matcher);
 static uint64 key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls);
-static void keys_check_null(DmMatcher *matcher, const bool *nulls);
+static void parts_open(DmMatcher *matcher);
+static void parts_fetch(DmMatcher *matcher);
 
 /*
  * Begins a merge in the current memory context. The active snapshot is the one the merge sees and must stay until
@@ -89,11 +92,15 @@ dm_matcher_begin(const DmMatcherSpec *spec)
 	matcher->memory = get_hash_memory_limit();
 	matcher->row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "datamill merge row", ALLOCSET_DEFAULT_SIZES);
-	matcher->old_slot = table_slot_create(spec->apply.current, NULL);
+	matcher->old_slot = table_slot_create(spec->apply.current[0], NULL);
 	matcher->spilled = MakeSingleTupleTableSlot(shape->wanted, &TTSOpsMinimalTuple);
 	matcher->hash_mask = dm_guc_hash_bits >= 64 ? ~UINT64CONST(0) : (UINT64CONST(1) << dm_guc_hash_bits) - 1;
 	for (int i = 0; i < shape->wanted->natts; i++)
-		matcher->compared = Max(matcher->compared, shape->current_attribute[i]);
+	{
+		if (shape->part_of[i] == 0)
+			matcher->compared = Max(matcher->compared, shape->current_attribute[i]);
+	}
+	parts_open(matcher);
 	if (!spec->apply.new_dataset)
 	{
 		if (spec->mode == DM_MODE_FULL)
@@ -108,6 +115,61 @@ dm_matcher_begin(const DmMatcherSpec *spec)
 	return matcher;
 }
 
+/* Makes the slots of a stored row, and opens what finds its sensitive part. */
+static void
+parts_open(DmMatcher *matcher)
+{
+	const DmApplySpec *spec = &matcher->spec.apply;
+
+	matcher->old.slots[0] = matcher->old_slot;
+	if (spec->shape->nparts == 1 || spec->new_dataset)
+		return;
+	matcher->old.slots[1] = table_slot_create(spec->current[1], NULL);
+	matcher->sensitive = dm_probe_begin(spec->current[1], spec->shape->parts[1], matcher->snapshot);
+	if (!matcher->sensitive)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no unique index that starts with the dataset's keys",
+						RelationGetRelationName(spec->current[1])),
+				 errhint("Add it: ALTER TABLE ... ADD PRIMARY KEY.")));
+}
+
+/* Fetches the sensitive part of the row in old_slot. Raises 55000 if there is none. */
+static void
+parts_fetch(DmMatcher *matcher)
+{
+	const DmShape *shape = matcher->spec.apply.shape;
+	const DmShape *part;
+	Datum *values;
+	bool *nulls;
+
+	if (!matcher->sensitive)
+		return;
+	part = shape->parts[1];
+	values = palloc0(sizeof(Datum) * part->wanted->natts);
+	nulls = palloc0(sizeof(bool) * part->wanted->natts);
+	for (int i = 0; i < part->nkeys; i++)
+	{
+		int column = part->keys[i];
+		int attribute = shape->current_attribute[part->from[column]] - 1;
+
+		values[column] = matcher->old_slot->tts_values[attribute];
+		nulls[column] = matcher->old_slot->tts_isnull[attribute];
+	}
+	dm_probe_start(matcher->sensitive, values, nulls);
+	if (!dm_probe_next(matcher->sensitive, matcher->old.slots[1]))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no row of a key that \"%s\" has",
+						RelationGetRelationName(matcher->spec.apply.current[1]),
+						RelationGetRelationName(matcher->spec.apply.current[0])),
+				 errdetail("Its key is %s.", dm_shape_key_json(part, values, nulls)),
+				 errhint("Somebody else deleted it; datamill.check_dataset lists such keys.")));
+	slot_getallattrs(matcher->old.slots[1]);
+	pfree(values);
+	pfree(nulls);
+}
+
 /* Takes one source row, of the shape's wanted columns. A DmSourceEach; arg is the matcher. */
 void
 dm_matcher_row(TupleTableSlot *slot, void *arg)
@@ -117,7 +179,8 @@ dm_matcher_row(TupleTableSlot *slot, void *arg)
 
 	matcher->source_rows++;
 	slot_getallattrs(slot);
-	keys_check_null(matcher, slot->tts_isnull);
+	if (!matcher->spec.null_keys)
+		dm_keys_check_null(matcher->spec.apply.shape, slot->tts_isnull, matcher->source_rows);
 	MemoryContextReset(matcher->row_context);
 	caller = MemoryContextSwitchTo(matcher->row_context);
 	if (matcher->spec.apply.new_dataset)
@@ -172,12 +235,17 @@ dm_matcher_finish(DmMatcher *matcher)
 		}
 		ereport(DEBUG1,
 				(errmsg_internal("datamill: keys of \"%s\" were matched in %d partitions",
-								 RelationGetRelationName(matcher->spec.apply.current),
+								 RelationGetRelationName(matcher->spec.apply.current[0]),
 								 dm_keytable_partitions(matcher->keys))));
 		deletes_check(matcher);
 		live_rows = matcher->current_rows;
 	}
 	dm_apply_finish(matcher->apply);
+	if (matcher->sensitive)
+	{
+		ExecDropSingleTupleTableSlot(matcher->old.slots[1]);
+		dm_probe_end(matcher->sensitive);
+	}
 	ExecDropSingleTupleTableSlot(matcher->old_slot);
 	ExecDropSingleTupleTableSlot(matcher->spilled);
 	return live_rows + counts->inserted - counts->deleted;
@@ -195,7 +263,7 @@ static void
 current_scan(DmMatcher *matcher)
 {
 	const DmShape *shape = matcher->spec.apply.shape;
-	Relation current = matcher->spec.apply.current;
+	Relation current = matcher->spec.apply.current[0];
 	int natts = shape->wanted->natts;
 	Datum *values = palloc(sizeof(Datum) * natts);
 	bool *nulls = palloc(sizeof(bool) * natts);
@@ -301,7 +369,7 @@ batch_settle(DmMatcher *matcher)
 static void
 cursor_begin(DmMatcher *matcher, uint64 first, uint64 last, int64 rows)
 {
-	Relation current = matcher->spec.apply.current;
+	Relation current = matcher->spec.apply.current[0];
 	double share = (double) ((last >> 16) - (first >> 16) + 1) / Max(RelationGetNumberOfBlocks(current), 1);
 	double between = matcher->current_rows * Min(share, 1.0);
 	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(matcher)); /* it outlives many rows */
@@ -390,9 +458,9 @@ batch_probe(DmMatcher *matcher)
 	DmMergeCounts *counts = matcher->spec.apply.counts;
 	DmProbe *probe;
 
-	if (matcher->keys || matcher->spec.live_rows < (int64) batch->nrows * ROWS_A_PROBE)
+	if (matcher->keys || matcher->spec.stamp || matcher->spec.live_rows < (int64) batch->nrows * ROWS_A_PROBE)
 		return false;
-	probe = dm_probe_begin(matcher->spec.apply.current, matcher->spec.apply.shape, matcher->snapshot);
+	probe = dm_probe_begin(matcher->spec.apply.current[0], matcher->spec.apply.shape->parts[0], matcher->snapshot);
 	if (!probe)
 		return false;
 	batch_check_duplicates(matcher);
@@ -404,7 +472,7 @@ batch_probe(DmMatcher *matcher)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
-		dm_probe_start(probe, row->values);
+		dm_probe_start(probe, row->values, row->nulls);
 		if (dm_probe_next(probe, matcher->old_slot))
 		{
 			slot_getsomeattrs(matcher->old_slot, matcher->compared);
@@ -440,11 +508,14 @@ batch_check_duplicates(DmMatcher *matcher)
 			{
 				int key = shape->keys[k];
 
-				is_same = shape->ops->columns[key].equal(
-					&shape->ops->columns[key], batch->rows[i].values[key], batch->rows[j].values[key]);
+				is_same = dm_value_equal(&shape->ops->columns[key],
+										 batch->rows[i].values[key],
+										 batch->rows[i].nulls[key],
+										 batch->rows[j].values[key],
+										 batch->rows[j].nulls[key]);
 			}
 			if (is_same)
-				dm_raise_duplicate_key(shape, batch->rows[j].values);
+				dm_raise_duplicate_key(shape, batch->rows[j].values, batch->rows[j].nulls);
 		}
 	}
 }
@@ -470,7 +541,7 @@ candidate_settle(DmMatcher *matcher, const DmBufferedRow *row)
 		old_row_fetch(matcher, dm_keytable_tid(matcher->keys, position));
 	}
 	if (!dm_keytable_mark(matcher->keys, position))
-		dm_raise_duplicate_key(shape, row->values);
+		dm_raise_duplicate_key(shape, row->values, row->nulls);
 	row_settle(matcher, row);
 }
 
@@ -480,12 +551,13 @@ row_settle(DmMatcher *matcher, const DmBufferedRow *row)
 {
 	const DmShape *shape = matcher->spec.apply.shape;
 
+	parts_fetch(matcher);
 	if (!columns_equal(matcher, row, shape->tracked, shape->ntracked))
-		dm_apply_update(matcher->apply, matcher->old_slot, row->values, row->nulls);
+		dm_apply_update(matcher->apply, &matcher->old, row->values, row->nulls);
 	else if (!columns_equal(matcher, row, shape->untracked, shape->nuntracked))
-		dm_apply_refresh(matcher->apply, matcher->old_slot, row->values, row->nulls);
+		dm_apply_refresh(matcher->apply, &matcher->old, row->values, row->nulls);
 	else
-		dm_apply_unchanged(matcher->apply, row->values, row->nulls);
+		dm_apply_unchanged(matcher->apply, &matcher->old, row->values, row->nulls);
 }
 
 /* Fetches a row of current into old_slot, as far as comparisons need it. */
@@ -502,7 +574,7 @@ columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, 
 {
 	for (int i = 0; i < ncolumns; i++)
 	{
-		if (!dm_column_equal(matcher->spec.apply.shape, columns[i], row->values, row->nulls, matcher->old_slot))
+		if (!dm_column_equal(matcher->spec.apply.shape, columns[i], row->values, row->nulls, &matcher->old))
 			return false;
 	}
 	return true;
@@ -516,7 +588,7 @@ unmatched_settle(DmMatcher *matcher)
 	uint64 count;
 	uint64 *tids = dm_keytable_unmarked(matcher->keys, &count);
 
-	if (!may_close && !matcher->spec.apply.dry_run)
+	if (!may_close && !matcher->spec.apply.dry_run && !matcher->spec.stamp)
 	{
 		matcher->spec.apply.counts->missing += count;
 		count = 0;
@@ -527,7 +599,7 @@ unmatched_settle(DmMatcher *matcher)
 	{
 		MemoryContext caller;
 
-		if (!may_close && i >= DM_PLAN_SAMPLES)
+		if (!may_close && !matcher->spec.stamp && i >= DM_PLAN_SAMPLES)
 		{
 			matcher->spec.apply.counts->missing += count - i;
 			break;
@@ -537,9 +609,12 @@ unmatched_settle(DmMatcher *matcher)
 		caller = MemoryContextSwitchTo(matcher->row_context);
 		old_row_fetch(matcher, tids[i]);
 		if (may_close && is_in_scope(matcher))
-			dm_apply_delete(matcher->apply, matcher->old_slot);
+		{
+			parts_fetch(matcher);
+			dm_apply_delete(matcher->apply, &matcher->old);
+		}
 		else
-			dm_apply_missing(matcher->apply, matcher->old_slot);
+			dm_apply_missing(matcher->apply, &matcher->old);
 		MemoryContextSwitchTo(caller);
 	}
 	cursor_end(matcher);
@@ -573,7 +648,7 @@ deletes_check(DmMatcher *matcher)
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("the merge would delete %.1f %% of \"%s\"",
 					deleted * 100.0 / matcher->current_rows,
-					RelationGetRelationName(matcher->spec.apply.current)),
+					RelationGetRelationName(matcher->spec.apply.current[0])),
 			 errdetail("That is " INT64_FORMAT " of " INT64_FORMAT " rows; max_delete_percent is %g.",
 					   deleted,
 					   matcher->current_rows,
@@ -594,12 +669,10 @@ key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls)
 	return low & matcher->hash_mask;
 }
 
-/* Raises 23502 if a key column is NULL. */
-static void
-keys_check_null(DmMatcher *matcher, const bool *nulls)
+/* Raises 23502 if a key column of the source's row of that number is NULL. */
+void
+dm_keys_check_null(const DmShape *shape, const bool *nulls, int64 row)
 {
-	const DmShape *shape = matcher->spec.apply.shape;
-
 	for (int i = 0; i < shape->nkeys; i++)
 	{
 		if (nulls[shape->keys[i]])
@@ -607,7 +680,8 @@ keys_check_null(DmMatcher *matcher, const bool *nulls)
 					(errcode(ERRCODE_NOT_NULL_VIOLATION),
 					 errmsg("key column \"%s\" is NULL in row " INT64_FORMAT " of the source",
 							NameStr(TupleDescAttr(shape->wanted, shape->keys[i])->attname),
-							matcher->source_rows),
-					 errhint("Leave such rows out with a query as source, or choose other keys.")));
+							row),
+					 errhint("Leave such rows out with a query as source, choose other keys, or create the dataset "
+							 "with null_keys allow.")));
 	}
 }

@@ -28,6 +28,8 @@ typedef struct DmMatcherSpec
 	ExprState *scope;			/* full: only rows of current for which it is true may end; NULL for all */
 	ExprContext *scope_context; /* to evaluate it in */
 	double max_delete_percent;	/* full: of the rows of current, as a guard; 100 for none */
+	bool null_keys;				/* NULL is a key like any other */
+	bool stamp;					/* every row of current is looked at, to write what was found of it */
 	int64 live_rows;			/* rows of current as the log knows them, -1 if it does not */
 } DmMatcherSpec;
 
@@ -35,6 +37,7 @@ extern DmMatcher *dm_matcher_begin(const DmMatcherSpec *spec);
 extern void dm_matcher_row(TupleTableSlot *slot, void *matcher);
 extern void dm_matcher_keep_missing(DmMatcher *matcher);
 extern int64 dm_matcher_finish(DmMatcher *matcher);
+extern void dm_keys_check_null(const DmShape *shape, const bool *nulls, int64 row);
 extern List **dm_matcher_samples(const DmMatcher *matcher);
 
 #endif

@@ -37,6 +37,8 @@
 #include "cdc/feed.h"
 #include "cdc/feed_options.h"
 #include "cdc/feed_rows.h"
+#include "cdc/history.h"
+#include "cdc/intake.h"
 #include "cdc/match.h"
 #include "receipt/receipt.h"
 #include "source/source.h"
@@ -67,12 +69,13 @@ static void dataset_open(Merge *merge, Oid current);
 static void dataset_make(Merge *merge, DmSource *source);
 static void feed_options_take(Merge *merge, Jsonb **source_options);
 static TupleDesc feed_settings_make(Merge *merge, DmSource *source);
-static void columns_require(TupleDesc columns, const DmMergeSpec *spec, List *untracked);
 static void settings_check(const Merge *merge);
+static void settings_override(Merge *merge);
 static void effective_set(Merge *merge);
 static List **rows_merge(Merge *merge, DmSource *source);
 static List **events_merge(Merge *merge, DmSource *source);
 static void spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate);
+static DmShape *part_open(const Merge *merge, DmMatcherSpec *spec, int number, Oid current, Oid history);
 static void rejected_check(const Merge *merge, DmMatcher *matcher);
 static void empty_check(const Merge *merge, int64 rows);
 static char *receipt_finish(Merge *merge, DmReceipt *receipt);
@@ -140,10 +143,14 @@ dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts)
 	merge.options = dm_merge_options_parse(spec->options, &source_options);
 	target_resolve(&merge);
 	feed_options_take(&merge, &source_options);
-	return merge.is_new ? plan_in_subtransaction(&merge, source_options) : plan_make(&merge, source_options);
+	return merge.is_new || dm_drift_may_alter(&merge.dataset) ? plan_in_subtransaction(&merge, source_options)
+															  : plan_make(&merge, source_options);
 }
 
-/* Makes the plan of a dataset that is created for it and goes with the subtransaction, whether the plan succeeds or not. */
+/*
+ * Makes the plan of a dataset that is created or altered for it; that goes with the subtransaction, whether the plan
+ * succeeds or not.
+ */
 static List **
 plan_in_subtransaction(Merge *merge, Jsonb *source_options)
 {
@@ -152,7 +159,7 @@ plan_in_subtransaction(Merge *merge, Jsonb *source_options)
 	List **volatile samples = NULL;
 	ErrorData *volatile error = NULL;
 
-	PreventCommandIfReadOnly("cdc_plan() of a dataset that does not exist yet");
+	PreventCommandIfReadOnly("cdc_plan() of a dataset that does not exist yet or gets new columns");
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
@@ -250,21 +257,36 @@ dataset_open(Merge *merge, Oid current)
 				 errmsg("target \"%s\" is a view", merge->spec->target),
 				 errhint("Name a table that cdc_merge made, or a name that is not taken.")));
 	if (!dm_dataset_find(current, &merge->dataset))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_DUPLICATE_TABLE),
-			 errmsg("\"%s\" exists and is not a dataset", merge->spec->target),
-			 errdetail("cdc_merge keeps tables that it created itself."),
-			 errhint(
-				 "Choose another target; to carry its rows over, merge from it: cdc_merge('new_name', '%s', keys "
-				 "=> ...).",
-				 merge->spec->target)));
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("\"%s\" exists and is not a dataset", merge->spec->target),
+				 errdetail("cdc_merge keeps tables that it created or adopted."),
+				 errhint("Adopt it, with its rows: SELECT datamill.create_dataset('%s', keys => ...).",
+						 merge->spec->target)));
 	dm_dataset_check_rights(&merge->dataset, merge->dry_run);
+	dm_dataset_check_sensitive(&merge->dataset);
 	settings_check(merge);
+	settings_override(merge);
 	if (merge->options->has_deletes)
 		merge->dataset.close_deletes = merge->options->close_deletes;
 	LockRelationOid(merge->dataset.current, merge->dry_run ? AccessShareLock : ShareRowExclusiveLock);
 	LockRelationOid(merge->dataset.history, merge->dry_run ? AccessShareLock : RowExclusiveLock);
+	if (!OidIsValid(merge->dataset.sensitive))
+		return;
+	LockRelationOid(merge->dataset.sensitive, merge->dry_run ? AccessShareLock : ShareRowExclusiveLock);
+	LockRelationOid(merge->dataset.sensitive_history, merge->dry_run ? AccessShareLock : RowExclusiveLock);
+}
+
+/* Settings that say how a batch is read hold for this merge where the call gives them. */
+static void
+settings_override(Merge *merge)
+{
+	Jsonb *both = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+													 JsonbPGetDatum(merge->dataset.stored_settings),
+													 JsonbPGetDatum(merge->options->given_settings)));
+
+	if (!OidIsValid(merge->dataset.feed))
+		dm_settings_parse(both, &merge->dataset.settings);
 }
 
 /* Raises if the call gives keys or settings other than those the dataset was created with. */
@@ -272,6 +294,7 @@ static void
 settings_check(const Merge *merge)
 {
 	const DmDataset *dataset = &merge->dataset;
+	const char *setting;
 	ListCell *cell;
 
 	if (OidIsValid(dataset->feed) != (merge->mode == DM_MODE_FEED))
@@ -292,14 +315,25 @@ settings_check(const Merge *merge)
 					 errhint("Leave keys out after the first merge.")));
 	}
 	if (merge->options->has_untracked &&
-		(list_length(merge->options->untracked) != list_length(dataset->untracked) ||
-		 strcmp(dm_names_join(merge->options->untracked), dm_names_join(dataset->untracked)) != 0))
+		strcmp(dm_names_join(list_concat_copy(merge->options->untracked, dataset->settings.overwritten)),
+			   dm_names_join(dataset->untracked)) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"untracked\" is not that of dataset %s", dataset->name),
 				 errdetail("Its untracked columns: %s.",
 						   dataset->untracked ? dm_names_join(dataset->untracked) : "none"),
-				 errhint("It is fixed by the first merge; leave it out after that.")));
+				 errhint("Leave it out after the first merge; alter_dataset changes it.")));
+	setting = OidIsValid(dataset->feed)
+				  ? NULL
+				  : dm_settings_differing(merge->options->given_settings, dataset->stored_settings);
+	if (setting)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" is not that of dataset %s", setting, dataset->name),
+			 errhint(
+				 "Leave it out after the first merge; datamill.datasets shows it, alter_dataset changes what can "
+				 "be changed.")));
 	if (OidIsValid(merge->options->effective_type) && merge->options->effective_type != dataset->effective_type)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -315,53 +349,16 @@ dataset_make(Merge *merge, DmSource *source)
 {
 	TupleDesc columns = merge->mode == DM_MODE_FEED ? feed_settings_make(merge, source) : source->offered;
 
-	columns_require(columns, merge->spec, merge->options->untracked);
-	merge->dataset.name = quote_qualified_identifier(merge->target->schemaname, merge->target->relname);
-	merge->dataset.keys = merge->spec->keys;
-	merge->dataset.untracked = merge->options->untracked;
-	merge->dataset.close_deletes = merge->options->has_deletes ? merge->options->close_deletes : true;
+	dm_dataset_define(merge->target, columns, merge->spec->keys, merge->options, &merge->dataset);
 	dm_dataset_create(merge->target, columns, &merge->dataset);
 	if (merge->feed)
 		dm_feed_options_store(&merge->dataset, merge->spec->options);
 	/* the caller's default rights may have taken some away, and its snapshot must see the new tables' rows */
 	dm_dataset_check_rights(&merge->dataset, false);
 	LockRelationOid(merge->dataset.current, ShareRowExclusiveLock);
+	if (OidIsValid(merge->dataset.sensitive))
+		LockRelationOid(merge->dataset.sensitive, ShareRowExclusiveLock);
 	UpdateActiveSnapshotCommandId();
-}
-
-/* Raises unless keys are given, and keys and untracked columns are among the source's columns. */
-static void
-columns_require(TupleDesc columns, const DmMergeSpec *spec, List *untracked)
-{
-	List *offered = NIL;
-	ListCell *cell;
-
-	for (int i = 0; i < columns->natts; i++)
-		offered = lappend(offered, NameStr(TupleDescAttr(columns, i)->attname));
-	if (spec->keys == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("keys are required: dataset \"%s\" does not exist yet", spec->target),
-				 errdetail("The source has the columns %s.", dm_names_join(offered)),
-				 errhint("Name the columns that identify a row: keys => '{%s}'.",
-						 offered ? (char *) linitial(offered) : "id")));
-	foreach (cell, spec->keys)
-	{
-		if (!dm_names_has(offered, lfirst(cell)))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("key column \"%s\" is not in the source", (char *) lfirst(cell)),
-					 errdetail("The source has the columns %s.", dm_names_join(offered))));
-	}
-	foreach (cell, untracked)
-	{
-		if (!dm_names_has(offered, lfirst(cell)) || dm_names_has(spec->keys, lfirst(cell)))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("untracked column \"%s\" is not a column of the source other than its keys",
-							(char *) lfirst(cell)),
-					 errdetail("The source has the columns %s.", dm_names_join(offered))));
-	}
 }
 
 /* Takes the options of mode feed, and what they leave to the source. Raises 22023 for options of other modes. */
@@ -446,20 +443,25 @@ rows_merge(Merge *merge, DmSource *source)
 	DmMatcherSpec spec;
 	EState *estate;
 	DmMatcher *matcher;
+	DmIntake *intake;
 
 	if (merge->mode == DM_MODE_FEED)
 		return events_merge(merge, source);
 	estate = CreateExecutorState();
+	dm_drift_settle(&merge->dataset, source);
 	spec_make(merge, &spec, estate);
-	dm_source_bind(source, spec.apply.shape->wanted);
+	intake = dm_intake_bind(&merge->dataset, spec.apply.shape, source);
 	matcher = dm_matcher_begin(&spec);
-	empty_check(merge, dm_source_run(source, dm_matcher_row, matcher));
+	empty_check(merge, dm_intake_run(intake, dm_matcher_row, matcher));
 	merge->counts->rejected = dm_source_rejected(source);
 	rejected_check(merge, matcher);
 	merge->live_rows = dm_matcher_finish(matcher);
 	FreeExecutorState(estate);
-	table_close(spec.apply.history, NoLock);
-	table_close(spec.apply.current, NoLock);
+	for (int i = 0; i < spec.apply.shape->nparts; i++)
+	{
+		table_close(spec.apply.history[i], NoLock);
+		table_close(spec.apply.current[i], NoLock);
+	}
 	return dm_matcher_samples(matcher);
 }
 
@@ -501,11 +503,15 @@ events_merge(Merge *merge, DmSource *source)
 static void
 spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate)
 {
+	DmShape *shape;
+
 	memset(spec, 0, sizeof(*spec));
 	spec->apply.dataset = &merge->dataset;
-	spec->apply.current = table_open(merge->dataset.current, NoLock);
-	spec->apply.history = table_open(merge->dataset.history, merge->dry_run ? AccessShareLock : RowExclusiveLock);
-	spec->apply.shape = dm_shape_make(&merge->dataset, spec->apply.current, spec->apply.history);
+	shape = part_open(merge, spec, 0, merge->dataset.current, merge->dataset.history);
+	if (OidIsValid(merge->dataset.sensitive))
+		shape = dm_shape_join(
+			shape, part_open(merge, spec, 1, merge->dataset.sensitive, merge->dataset.sensitive_history));
+	spec->apply.shape = shape;
 	spec->apply.effective = merge->effective;
 	spec->apply.merge_id = merge->merge_id;
 	spec->apply.new_dataset = merge->is_new && !merge->dry_run;
@@ -515,6 +521,8 @@ spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate)
 	spec->close_deletes = merge->dataset.close_deletes;
 	spec->max_delete_percent = merge->options->max_delete_percent;
 	spec->live_rows = merge->dataset.live_rows;
+	spec->null_keys = merge->dataset.settings.null_keys;
+	spec->stamp = merge->dataset.settings.stamp;
 	if (!merge->options->scope)
 		return;
 	if (merge->mode != DM_MODE_FULL)
@@ -522,8 +530,21 @@ spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"scope\" is for mode full"),
 				 errdetail("Mode %s closes no version of a key that does not come.", merge->spec->mode)));
-	spec->scope = dm_scope_prepare(merge->options->scope, spec->apply.current, estate);
+	spec->scope = dm_scope_prepare(merge->options->scope, spec->apply.current[0], estate);
 	spec->scope_context = CreateExprContext(estate);
+}
+
+/* Opens the tables of one part; of history, the partition that the merge writes. Returns the part's shape. */
+static DmShape *
+part_open(const Merge *merge, DmMatcherSpec *spec, int number, Oid current, Oid history)
+{
+	LOCKMODE mode = merge->dry_run ? AccessShareLock : RowExclusiveLock;
+
+	if (!merge->dry_run && !merge->is_new)
+		history = dm_history_make(&merge->dataset, history, merge->effective);
+	spec->apply.current[number] = table_open(current, NoLock);
+	spec->apply.history[number] = table_open(history, mode);
+	return dm_shape_make(&merge->dataset, spec->apply.current[number], spec->apply.history[number]);
 }
 
 /*

@@ -12,14 +12,14 @@
 #include "base/names.h"
 #include "cdc/cdc.h"
 #include "cdc/feed_options.h"
+#include "cdc/json_option.h"
 #include "source/source.h"
 
 #define OWN_OPTIONS "deletes, scope, max_delete_percent, untracked, effective_type, allow_empty"
 
 static void option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value);
-static char *value_word(const char *name, JsonbValue *value);
 static double value_percent(const char *name, JsonbValue *value);
-static List *value_names(const char *name, JsonbValue *value);
+static Jsonb *without(Jsonb *options, const char *name);
 
 /*
  * Reads options of a merge from a jsonb object. Returns them in the current memory context, and in *source_options the
@@ -33,6 +33,7 @@ dm_merge_options_parse(Jsonb *options, Jsonb **source_options)
 	JsonbIteratorToken token;
 	JsonbValue value;
 	Jsonb *rest = options;
+	Jsonb *given = options;
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR,
@@ -51,10 +52,13 @@ dm_merge_options_parse(Jsonb *options, Jsonb **source_options)
 		JsonbIteratorNext(&iterator, &value, true);
 		option_take(parsed, name, &value);
 		if (!dm_source_is_option(name))
-			rest =
-				DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(rest), CStringGetTextDatum(name)));
+			rest = without(rest, name);
+		if (!dm_settings_is_option(name))
+			given = without(given, name);
 	}
 	*source_options = rest;
+	parsed->given_settings = given;
+	dm_settings_parse(given, &parsed->settings);
 	return parsed;
 }
 
@@ -64,7 +68,7 @@ option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
 {
 	if (strcmp(name, "deletes") == 0)
 	{
-		char *word = value_word(name, value);
+		char *word = dm_json_word(name, value);
 
 		if (strcmp(word, "close") != 0 && strcmp(word, "ignore") != 0)
 			ereport(ERROR,
@@ -75,7 +79,7 @@ option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
 	}
 	else if (strcmp(name, "effective_type") == 0)
 	{
-		char *word = value_word(name, value);
+		char *word = dm_json_word(name, value);
 
 		if (strcmp(word, "date") == 0)
 			parsed->effective_type = DATEOID;
@@ -89,33 +93,31 @@ option_take(DmMergeOptions *parsed, const char *name, JsonbValue *value)
 	else if (strcmp(name, "untracked") == 0)
 	{
 		parsed->has_untracked = true;
-		parsed->untracked = value_names(name, value);
+		parsed->untracked = dm_json_names(name, value);
 	}
 	else if (strcmp(name, "allow_empty") == 0)
-	{
-		if (value->type != jbvBool)
-			ereport(
-				ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"allow_empty\" must be true or false")));
-		parsed->allow_empty = value->val.boolean;
-	}
+		parsed->allow_empty = dm_json_flag(name, value);
 	else if (strcmp(name, "scope") == 0)
-		parsed->scope = value_word(name, value);
+		parsed->scope = dm_json_word(name, value);
 	else if (strcmp(name, "max_delete_percent") == 0)
 		parsed->max_delete_percent = value_percent(name, value);
-	else if (!dm_source_is_option(name) && !dm_feed_is_option(name))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown option \"%s\"", name),
-				 errhint("Options of cdc_merge: %s. Of mode feed: %s. Options of its source: %s.",
-						 OWN_OPTIONS,
-						 dm_feed_option_names(),
-						 dm_source_option_names())));
+	else if (!dm_source_is_option(name) && !dm_settings_is_option(name) && !dm_feed_is_option(name))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown option \"%s\"", name),
+			 errhint(
+				 "Options of cdc_merge: %s. Settings of the dataset: %s. Of mode feed: %s. Options of its source: "
+				 "%s.",
+				 OWN_OPTIONS,
+				 dm_settings_options(),
+				 dm_feed_option_names(),
+				 dm_source_option_names())));
 }
 
-/* Returns a string value. */
-static char *
-value_word(const char *name, JsonbValue *value)
+/* Returns a string value. Raises 22023 on another. */
+char *
+dm_json_word(const char *name, JsonbValue *value)
 {
 	if (value->type != jbvString)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" must be a string", name)));
@@ -137,9 +139,19 @@ value_percent(const char *name, JsonbValue *value)
 	return percent;
 }
 
-/* Returns the strings of an array value. */
-static List *
-value_names(const char *name, JsonbValue *value)
+/* Returns a boolean value. Raises 22023 on another. */
+bool
+dm_json_flag(const char *name, JsonbValue *value)
+{
+	if (value->type != jbvBool)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" must be true or false", name)));
+	return value->val.boolean;
+}
+
+/* Returns the strings of an array value. Raises 22023 on another. */
+List *
+dm_json_names(const char *name, JsonbValue *value)
 {
 	List *names = NIL;
 
@@ -151,7 +163,14 @@ value_names(const char *name, JsonbValue *value)
 	{
 		JsonbValue *element = getIthJsonbValueFromContainer(value->val.binary.data, i);
 
-		names = lappend(names, value_word(name, element));
+		names = lappend(names, dm_json_word(name, element));
 	}
 	return names;
+}
+
+/* Returns the object without a key. */
+static Jsonb *
+without(Jsonb *options, const char *name)
+{
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(options), CStringGetTextDatum(name)));
 }

@@ -1,6 +1,6 @@
 /*
- * probe.c: finds the rows of a key in a table of a dataset by its primary key, of which the dataset's keys are all columns
- * or the first ones.
+ * probe.c: finds the rows of a key in a table of a dataset by its primary key, or by another unique index, of which the
+ * dataset's keys are all columns or the first ones.
  */
 #include "postgres.h"
 
@@ -28,39 +28,52 @@ static bool index_maps(Relation rel, Relation index, const DmShape *shape, int c
 static void keys_init(DmProbe *probe);
 
 /*
- * Opens the primary key of rel for probing under the snapshot, in the current memory context. Returns NULL if there is
- * none that starts with exactly the dataset's keys.
+ * Opens the primary key of rel for probing under the snapshot, or another unique index, in the current memory context.
+ * Returns NULL if there is none that starts with exactly the dataset's keys.
  */
 DmProbe *
 dm_probe_begin(Relation rel, const DmShape *shape, Snapshot snapshot)
 {
-	Oid index_oid = dm_primary_key_index(rel);
-	DmProbe *probe;
+	DmProbe *probe = palloc0(sizeof(DmProbe));
+	List *indexes = RelationGetIndexList(rel);
+	Oid primary = dm_primary_key_index(rel);
+	ListCell *cell;
 
-	if (!OidIsValid(index_oid))
-		return NULL;
-	probe = palloc0(sizeof(DmProbe));
 	probe->context = CurrentMemoryContext;
-	probe->index = index_open(index_oid, AccessShareLock);
-	if (!index_maps(rel, probe->index, shape, probe->columns))
+	if (OidIsValid(primary))
+		indexes = lcons_oid(primary, indexes);
+	foreach (cell, indexes)
 	{
+		probe->index = index_open(lfirst_oid(cell), AccessShareLock);
+		if (index_maps(rel, probe->index, shape, probe->columns))
+			break;
 		index_close(probe->index, AccessShareLock);
-		return NULL;
+		probe->index = NULL;
 	}
+	if (!probe->index)
+		return NULL;
 	probe->nkeys = shape->nkeys;
 	keys_init(probe);
 	probe->scan = dm_index_beginscan(rel, probe->index, snapshot, probe->nkeys);
 	return probe;
 }
 
-/* Starts to look for the rows with the key in values (of the wanted columns, not NULL), which must live until found. */
+/*
+ * Starts to look for the rows with the key in values (of the wanted columns), which must live until found. nulls: NULL if
+ * none of them can be.
+ */
 void
-dm_probe_start(DmProbe *probe, const Datum *values)
+dm_probe_start(DmProbe *probe, const Datum *values, const bool *nulls)
 {
 	MemoryContext caller = MemoryContextSwitchTo(probe->context); /* the scan keeps what it allocates */
 
 	for (int i = 0; i < probe->nkeys; i++)
-		probe->keys[i].sk_argument = values[probe->columns[i]];
+	{
+		bool isnull = nulls && nulls[probe->columns[i]];
+
+		probe->keys[i].sk_argument = isnull ? (Datum) 0 : values[probe->columns[i]];
+		probe->keys[i].sk_flags = isnull ? SK_ISNULL | SK_SEARCHNULL : 0;
+	}
 	index_rescan(probe->scan, probe->keys, probe->nkeys, NULL, 0);
 	MemoryContextSwitchTo(caller);
 }
@@ -88,7 +101,8 @@ dm_probe_end(DmProbe *probe)
 static bool
 index_maps(Relation rel, Relation index, const DmShape *shape, int columns[INDEX_MAX_KEYS])
 {
-	if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid || !index->rd_index->indimmediate ||
+	if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisunique || !index->rd_index->indisvalid ||
+		!index->rd_index->indimmediate || RelationGetIndexPredicate(index) != NIL ||
 		IndexRelationGetNumberOfKeyAttributes(index) < shape->nkeys)
 		return false;
 	for (int i = 0; i < shape->nkeys; i++)
@@ -96,6 +110,8 @@ index_maps(Relation rel, Relation index, const DmShape *shape, int columns[INDEX
 		AttrNumber attribute = index->rd_index->indkey.values[i];
 
 		columns[i] = -1;
+		if (attribute <= 0)
+			return false; /* an expression */
 		for (int k = 0; k < shape->nkeys; k++)
 		{
 			if (strcmp(NameStr(TupleDescAttr(RelationGetDescr(rel), attribute - 1)->attname),

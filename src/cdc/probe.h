@@ -13,7 +13,7 @@
 typedef struct DmProbe DmProbe;
 
 extern DmProbe *dm_probe_begin(Relation rel, const DmShape *shape, Snapshot snapshot);
-extern void dm_probe_start(DmProbe *probe, const Datum *values);
+extern void dm_probe_start(DmProbe *probe, const Datum *values, const bool *nulls);
 extern bool dm_probe_next(DmProbe *probe, TupleTableSlot *slot);
 extern void dm_probe_end(DmProbe *probe);
 

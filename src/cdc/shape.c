@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -13,79 +14,205 @@
 #include "base/names.h"
 #include "cdc/cdc.h"
 
-static bool is_added(const char *name);
-static void wanted_make(DmShape *shape, Relation current);
+static void wanted_make(DmShape *shape, const DmDataset *dataset, Relation current);
+static bool is_previous(const DmDataset *dataset, const char *name);
+static void columns_allocate(DmShape *shape, int natts);
 static void roles_assign(DmShape *shape, const DmDataset *dataset);
 static void history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation history);
 
 /*
- * Returns the shape of a dataset, in the current memory context. Raises 42703 or 42804 if one of its tables no longer
- * has a column that the dataset needs.
+ * Returns the shape of one part of a dataset, in the current memory context. Raises 42703 or 42804 if one of its tables
+ * no longer has a column that the dataset needs.
  */
 DmShape *
 dm_shape_make(const DmDataset *dataset, Relation current, Relation history)
 {
 	DmShape *shape = palloc0(sizeof(DmShape));
+	const char *const *names = dataset->settings.names;
 
-	shape->operation = dm_shape_attribute(dataset, current, DM_COL_OPERATION, CHAROID);
-	shape->start = dm_shape_attribute(dataset, current, DM_COL_START, dataset->effective_type);
-	shape->key_hash = dm_shape_attribute(dataset, current, DM_COL_KEY_HASH, UUIDOID);
-	shape->row_hash = dm_shape_attribute(dataset, current, DM_COL_ROW_HASH, UUIDOID);
-	shape->merge = dm_shape_attribute(dataset, current, DM_COL_MERGE, INT8OID);
-	shape->history_end = dm_shape_attribute(dataset, history, DM_COL_END, dataset->effective_type);
-	shape->history_ended_by = dm_shape_attribute(dataset, history, DM_COL_ENDED_BY, CHAROID);
-	shape->history_ended_merge = dm_shape_attribute(dataset, history, DM_COL_ENDED_MERGE, INT8OID);
-	wanted_make(shape, current);
+	shape->operation = dm_shape_attribute(dataset, current, names[DM_NAME_OPERATION], CHAROID);
+	if (dataset->settings.stamp)
+		shape->made_by = dm_shape_attribute(dataset, current, names[DM_NAME_MADE_BY], CHAROID);
+	shape->start = dm_shape_attribute(dataset, current, names[DM_NAME_START], dataset->effective_type);
+	shape->key_hash = dm_shape_attribute(dataset, current, names[DM_NAME_KEY_HASH], UUIDOID);
+	shape->row_hash = dm_shape_attribute(dataset, current, names[DM_NAME_ROW_HASH], UUIDOID);
+	shape->merge = dm_shape_attribute(dataset, current, names[DM_NAME_MERGE], INT8OID);
+	shape->history_end = dm_shape_attribute(dataset, history, names[DM_NAME_END], dataset->effective_type);
+	shape->history_ended_by = dm_shape_attribute(dataset, history, names[DM_NAME_ENDED_BY], CHAROID);
+	shape->history_ended_merge = dm_shape_attribute(dataset, history, names[DM_NAME_ENDED_MERGE], INT8OID);
+	wanted_make(shape, dataset, current);
 	roles_assign(shape, dataset);
 	history_map(shape, dataset, current, history);
 	shape->ops = dm_row_ops_make(shape->wanted);
+	shape->nparts = 1;
+	shape->parts[0] = shape;
 	return shape;
+}
+
+/*
+ * Returns the shape of a whole row: the plain part's columns, then the sensitive part's other than its keys. The added
+ * columns' attributes are the plain part's.
+ */
+DmShape *
+dm_shape_join(DmShape *plain, DmShape *sensitive)
+{
+	DmShape *whole = palloc(sizeof(DmShape));
+	int natts = plain->wanted->natts;
+	const struct
+	{
+		const int *columns;
+		int count;
+		int **to;
+		int *to_count;
+	} roles[] = {{sensitive->tracked, sensitive->ntracked, &whole->tracked, &whole->ntracked},
+				 {sensitive->untracked, sensitive->nuntracked, &whole->untracked, &whole->nuntracked},
+				 {sensitive->kept, sensitive->nkept, &whole->kept, &whole->nkept}};
+
+	*whole = *plain;
+	whole->nparts = 2;
+	whole->parts[1] = sensitive;
+	columns_allocate(whole, natts + sensitive->wanted->natts - sensitive->nkeys);
+	memcpy(whole->keys, plain->keys, sizeof(int) * plain->nkeys);
+	memcpy(whole->tracked, plain->tracked, sizeof(int) * plain->ntracked);
+	memcpy(whole->untracked, plain->untracked, sizeof(int) * plain->nuntracked);
+	memcpy(whole->kept, plain->kept, sizeof(int) * plain->nkept);
+	memcpy(whole->current_attribute, plain->current_attribute, sizeof(AttrNumber) * natts);
+	whole->wanted = CreateTemplateTupleDesc(natts + sensitive->wanted->natts - sensitive->nkeys);
+	for (int i = 0; i < natts; i++)
+		TupleDescCopyEntry(whole->wanted, i + 1, plain->wanted, i + 1);
+	for (int i = 0; i < sensitive->wanted->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(sensitive->wanted, i)->attname);
+
+		sensitive->from[i] = -1;
+		for (int k = 0; k < plain->nkeys; k++)
+		{
+			if (strcmp(NameStr(TupleDescAttr(plain->wanted, plain->keys[k])->attname), name) == 0)
+				sensitive->from[i] = plain->keys[k];
+		}
+		if (sensitive->from[i] >= 0)
+			continue;
+		sensitive->from[i] = natts;
+		whole->part_of[natts] = 1;
+		whole->current_attribute[natts++] = sensitive->current_attribute[i];
+		TupleDescCopyEntry(whole->wanted, natts, sensitive->wanted, i + 1);
+	}
+	for (int i = 0; i < lengthof(roles); i++)
+	{
+		for (int k = 0; k < roles[i].count; k++)
+			(*roles[i].to)[(*roles[i].to_count)++] = sensitive->from[roles[i].columns[k]];
+	}
+	whole->ops = dm_row_ops_make(whole->wanted);
+	return whole;
+}
+
+/* Returns the names (char*) of the business columns that a source has to give, sensitive ones included. */
+List *
+dm_dataset_columns(const DmDataset *dataset)
+{
+	Oid tables[DM_PARTS][2] = {{dataset->current, dataset->history},
+							   {dataset->sensitive, dataset->sensitive_history}};
+	List *names = NIL;
+
+	for (int part = 0; part < DM_PARTS && OidIsValid(tables[part][0]); part++)
+	{
+		Relation current = table_open(tables[part][0], AccessShareLock);
+		Relation history = table_open(tables[part][1], AccessShareLock);
+		TupleDesc wanted = dm_shape_make(dataset, current, history)->wanted;
+
+		for (int i = 0; i < wanted->natts; i++)
+		{
+			char *name = NameStr(TupleDescAttr(wanted, i)->attname);
+
+			if (part == 0 || !dm_names_has(dataset->keys, name))
+				names = lappend(names, pstrdup(name));
+		}
+		table_close(history, NoLock);
+		table_close(current, NoLock);
+	}
+	return names;
+}
+
+/* Makes room for what is known of natts wanted columns. */
+static void
+columns_allocate(DmShape *shape, int natts)
+{
+	shape->current_attribute = palloc0(sizeof(AttrNumber) * natts);
+	shape->previous = palloc0(sizeof(AttrNumber) * natts);
+	shape->part_of = palloc0(sizeof(int) * natts);
+	shape->from = palloc0(sizeof(int) * natts);
+	shape->keys = palloc0(sizeof(int) * natts);
+	shape->tracked = palloc0(sizeof(int) * natts);
+	shape->untracked = palloc0(sizeof(int) * natts);
+	shape->kept = palloc0(sizeof(int) * natts);
+	shape->hashed = palloc0(sizeof(int) * natts);
 }
 
 /* Collects the columns that the source has to give: business columns that are not generated. */
 static void
-wanted_make(DmShape *shape, Relation current)
+wanted_make(DmShape *shape, const DmDataset *dataset, Relation current)
 {
 	TupleDesc desc = RelationGetDescr(current);
 	int count = 0;
 
-	shape->current_attribute = palloc(sizeof(AttrNumber) * desc->natts);
+	columns_allocate(shape, desc->natts);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		const char *name = NameStr(attribute->attname);
 
-		if (!attribute->attisdropped && !attribute->attgenerated && !is_added(NameStr(attribute->attname)))
-			shape->current_attribute[count++] = i + 1;
+		if (attribute->attisdropped || attribute->attgenerated || dm_name_is_added(dataset, name) ||
+			is_previous(dataset, name))
+			continue;
+		shape->current_attribute[count] = i + 1;
+		if (dm_names_has(dataset->settings.previous, name))
+			shape->previous[count] =
+				dm_shape_attribute(dataset, current, dm_settings_previous_name(name), attribute->atttypid);
+		shape->from[count] = count;
+		count++;
 	}
 	shape->wanted = CreateTemplateTupleDesc(count);
 	for (int i = 0; i < count; i++)
 		TupleDescCopyEntry(shape->wanted, i + 1, desc, shape->current_attribute[i]);
 }
 
-/* Sorts the wanted columns into keys, tracked and untracked ones. */
+/* True for a column that keeps the value before of a column of kind 3. */
+static bool
+is_previous(const DmDataset *dataset, const char *name)
+{
+	ListCell *cell;
+
+	foreach (cell, dataset->settings.previous)
+	{
+		if (strcmp(dm_settings_previous_name(lfirst(cell)), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Sorts the wanted columns into keys, tracked, untracked and kept ones. What is hashed does not depend on which columns
+ * this merge's source has.
+ */
 static void
 roles_assign(DmShape *shape, const DmDataset *dataset)
 {
-	int natts = shape->wanted->natts;
-
-	shape->keys = palloc(sizeof(int) * natts);
-	shape->tracked = palloc(sizeof(int) * natts);
-	shape->untracked = palloc(sizeof(int) * natts);
-	shape->hashed = palloc(sizeof(int) * natts);
-	for (int i = 0; i < natts; i++)
+	for (int i = 0; i < shape->wanted->natts; i++)
 	{
 		const char *name = NameStr(TupleDescAttr(shape->wanted, i)->attname);
+		bool is_key = dm_names_has(dataset->keys, name);
+		bool is_loose = dm_names_has(dataset->untracked, name) || dm_names_has(dataset->settings.previous, name);
 
-		if (dm_names_has(dataset->keys, name))
+		if (is_key)
 			shape->keys[shape->nkeys++] = i;
-		else if (dm_names_has(dataset->untracked, name))
-		{
+		else if (dm_names_has(dataset->settings.keep_first, name) || dm_names_has(dataset->absent, name))
+			shape->kept[shape->nkept++] = i;
+		else if (is_loose)
 			shape->untracked[shape->nuntracked++] = i;
-			continue;
-		}
 		else
 			shape->tracked[shape->ntracked++] = i;
-		shape->hashed[shape->nhashed++] = i;
+		if (is_key || !(is_loose || dm_names_has(dataset->settings.keep_first, name)))
+			shape->hashed[shape->nhashed++] = i;
 	}
 	if (shape->nkeys != list_length(dataset->keys))
 		ereport(ERROR,
@@ -110,6 +237,8 @@ history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation
 			i + 1 == shape->history_ended_by || i + 1 == shape->history_ended_merge)
 			continue;
 		from = get_attnum(RelationGetRelid(current), name);
+		if (shape->made_by != 0 && from == shape->operation)
+			from = shape->made_by;
 		if (from <= 0)
 			continue;
 		if (TupleDescAttr(RelationGetDescr(current), from - 1)->atttypid != attribute->atttypid)
@@ -155,15 +284,6 @@ dm_shape_attribute(const DmDataset *dataset, Relation rel, const char *name, Oid
 						RelationGetRelationName(rel),
 						format_type_be(type))));
 	return number;
-}
-
-/* True for the columns that a dataset adds to its current table. */
-static bool
-is_added(const char *name)
-{
-	return strcmp(name, DM_COL_OPERATION) == 0 || strcmp(name, DM_COL_START) == 0 ||
-		   strcmp(name, DM_COL_MERGE) == 0 || strcmp(name, DM_COL_KEY_HASH) == 0 ||
-		   strcmp(name, DM_COL_ROW_HASH) == 0;
 }
 
 /* True if the text of a value is a JSON number as it stands: not that of NaN or an infinity. */

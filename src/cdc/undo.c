@@ -29,12 +29,13 @@
 #include "base/catalog.h"
 #include "cdc/cdc.h"
 #include "cdc/feed.h"
+#include "cdc/history.h"
 #include "receipt/receipt.h"
 #include "rows/table_writer.h"
 
 typedef struct Undo
 {
-	const DmShape *shape;
+	const DmShape *shape; /* of the part */
 	Relation current;
 	Relation history;
 	int64 merge_id;
@@ -45,11 +46,13 @@ typedef struct Undo
 	pg_uuid_t row_hash;
 } Undo;
 
-static void dataset_require(const char *target, DmDataset *dataset);
+static void dataset_open(const char *target, DmDataset *dataset);
 static char *merge_forget(const DmDataset *dataset);
-static void rows_undo(const DmDataset *dataset, DmUndoCounts *counts);
+static void pruned_check(const DmDataset *dataset, int64 ended);
+static void part_undo(const DmDataset *dataset, Oid current, Oid history, DmUndoCounts *counts);
 static void events_undo(const DmDataset *dataset, DmUndoCounts *counts);
 static void made_remove(Undo *undo);
+static void row_unstamp(Undo *undo, TupleTableSlot *stored, TupleTableSlot *new);
 static void ended_restore(Undo *undo);
 static void row_restore(Undo *undo, TupleTableSlot *from);
 static bool is_last_effective(const DmDataset *dataset, TimestampTz effective);
@@ -61,12 +64,13 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 	DmDataset dataset;
 	DmReceipt *receipt;
 	DmReceiptOutput output = {0};
+	DmUndoCounts sensitive = {0};
 	char *undone;
 
 	PreventCommandIfReadOnly("cdc_undo()");
 	PreventCommandIfParallelMode("cdc_undo()");
 	memset(counts, 0, sizeof(*counts));
-	dataset_require(target, &dataset);
+	dataset_open(target, &dataset);
 	if (dataset.last_merge == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -81,7 +85,9 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 	if (OidIsValid(dataset.feed))
 		events_undo(&dataset, counts);
 	else
-		rows_undo(&dataset, counts);
+		part_undo(&dataset, dataset.current, dataset.history, counts);
+	if (OidIsValid(dataset.sensitive))
+		part_undo(&dataset, dataset.sensitive, dataset.sensitive_history, &sensitive);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	counts->merge_id = dataset.last_merge;
@@ -104,7 +110,7 @@ dm_cdc_restate(const DmMergeSpec *spec, DmMergeCounts *counts)
 
 	PreventCommandIfReadOnly("cdc_restate()");
 	PreventCommandIfParallelMode("cdc_restate()");
-	dataset_require(spec->target, &dataset);
+	dataset_open(spec->target, &dataset);
 	if (OidIsValid(dataset.feed))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -126,22 +132,20 @@ dm_cdc_restate(const DmMergeSpec *spec, DmMergeCounts *counts)
 
 /* Finds the dataset of a target, locks it and checks rights. Raises if there is none. */
 static void
-dataset_require(const char *target, DmDataset *dataset)
+dataset_open(const char *target, DmDataset *dataset)
 {
 	RangeVar *name = dm_dataset_parse(target);
-	Oid current;
 
 	dm_dataset_lock(name);
-	current = RangeVarGetRelid(name, NoLock, false);
-	if (!dm_dataset_find(current, dataset))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a dataset", target),
-				 errhint("datamill.datasets lists them.")));
+	dm_dataset_require(target, name, dataset);
 	dm_dataset_check_rights(dataset, false);
 	dm_dataset_check_undo_rights(dataset);
 	LockRelationOid(dataset->current, ShareRowExclusiveLock);
 	LockRelationOid(dataset->history, ShareRowExclusiveLock);
+	if (!OidIsValid(dataset->sensitive))
+		return;
+	LockRelationOid(dataset->sensitive, ShareRowExclusiveLock);
+	LockRelationOid(dataset->sensitive_history, ShareRowExclusiveLock);
 }
 
 /* Takes the last merge out of the log and returns its receipt's id. Raises 0A000 if it refreshed untracked columns. */
@@ -154,17 +158,29 @@ merge_forget(const DmDataset *dataset)
 	DmCatalogScope scope;
 	bool isnull;
 	int64 refreshed;
+	int64 ended;
+	bool is_adoption;
 	char *receipt;
 
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("DELETE FROM datamill.merge_catalog WHERE merge_id = $1 RETURNING receipt, refreshed",
+	dm_catalog_execute("DELETE FROM datamill.merge_catalog WHERE merge_id = $1 RETURNING receipt, refreshed, "
+					   "updated + deleted, mode = 'adopt'",
 					   lengthof(types),
 					   types,
 					   values,
 					   NULL);
 	receipt = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	refreshed = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	ended = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	is_adoption = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
 	dm_catalog_end(&scope);
+	if (is_adoption)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("dataset %s has no merge to take back", dataset->name),
+				 errdetail("Its rows were there when it was adopted."),
+				 errhint("drop_dataset(..., keep_tables => true) makes it an ordinary table again.")));
+	pruned_check(dataset, ended);
 	if (refreshed > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -176,22 +192,43 @@ merge_forget(const DmDataset *dataset)
 	return receipt;
 }
 
-/* Removes the versions that the last merge made and restores those that it ended. */
+/* Raises if versions that the last merge ended, of which there were so many, are no longer in history. */
 static void
-rows_undo(const DmDataset *dataset, DmUndoCounts *counts)
+pruned_check(const DmDataset *dataset, int64 ended)
+{
+	if (ended == 0 || !dm_history_is_pruned(dataset, dataset->last_effective))
+		return;
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		 errmsg("the last merge of %s cannot be taken back", dataset->name),
+		 errdetail("It ended " INT64_FORMAT " versions, which prune_history has taken out of history.", ended)));
+}
+
+/*
+ * Removes the versions of one part that the last merge made and restores those that it ended: of a history with
+ * partitions, they are in one.
+ */
+static void
+part_undo(const DmDataset *dataset, Oid current, Oid history, DmUndoCounts *counts)
 {
 	Undo undo = {.merge_id = dataset->last_merge, .counts = counts};
 	Bitmapset *none = bms_make_singleton(1 - FirstLowInvalidHeapAttributeNumber);
 
-	undo.current = table_open(dataset->current, NoLock);
-	undo.history = table_open(dataset->history, NoLock);
+	Oid leaf = dm_history_find(dataset, history, dataset->last_effective);
+
+	undo.current = table_open(current, NoLock);
+	undo.history = table_open(OidIsValid(leaf) ? leaf : history, ShareRowExclusiveLock);
 	undo.shape = dm_shape_make(dataset, undo.current, undo.history);
 	dm_writers_begin();
 	undo.current_writer = dm_writer_open(undo.current, none, false);
-	undo.history_writer = dm_writer_open(undo.history, none, false);
 	made_remove(&undo);
-	ended_restore(&undo);
-	dm_writer_close(undo.history_writer);
+	if (OidIsValid(leaf))
+	{
+		undo.history_writer = dm_writer_open(undo.history, none, false);
+		ended_restore(&undo);
+		dm_writer_close(undo.history_writer);
+	}
 	dm_writer_close(undo.current_writer);
 	dm_writers_end();
 	table_close(undo.history, NoLock);
@@ -223,11 +260,15 @@ events_undo(const DmDataset *dataset, DmUndoCounts *counts)
 	table_close(spec.current, NoLock);
 }
 
-/* Deletes the rows of current that the merge made. */
+/*
+ * Deletes the rows of current that the merge made. Of the others, operation tells again what made them: what the merge
+ * before found of them, where it was stamped, is not kept.
+ */
 static void
 made_remove(Undo *undo)
 {
 	TupleTableSlot *slot = table_slot_create(undo->current, NULL);
+	TupleTableSlot *unstamped = MakeSingleTupleTableSlot(RelationGetDescr(undo->current), &TTSOpsVirtual);
 	TableScanDesc scan = table_beginscan(undo->current, GetActiveSnapshot(), 0, NULL);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
@@ -236,12 +277,36 @@ made_remove(Undo *undo)
 
 		CHECK_FOR_INTERRUPTS();
 		if (DatumGetInt64(slot_getattr(slot, undo->shape->merge, &isnull)) != undo->merge_id)
+		{
+			if (undo->shape->made_by != 0)
+				row_unstamp(undo, slot, unstamped);
 			continue;
+		}
 		dm_writer_delete(undo->current_writer, slot);
 		undo->counts->removed++;
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(unstamped);
+}
+
+/* Sets operation to what made the version, if it is something else. new is a virtual slot of current's shape. */
+static void
+row_unstamp(Undo *undo, TupleTableSlot *stored, TupleTableSlot *new)
+{
+	const DmShape *shape = undo->shape;
+	int natts = new->tts_tupleDescriptor->natts;
+
+	slot_getallattrs(stored);
+	if (DatumGetChar(stored->tts_values[shape->operation - 1]) ==
+		DatumGetChar(stored->tts_values[shape->made_by - 1]))
+		return;
+	ExecClearTuple(new);
+	memcpy(new->tts_values, stored->tts_values, sizeof(Datum) * natts);
+	memcpy(new->tts_isnull, stored->tts_isnull, sizeof(bool) * natts);
+	new->tts_values[shape->operation - 1] = new->tts_values[shape->made_by - 1];
+	ExecStoreVirtualTuple(new);
+	dm_writer_update(undo->current_writer, stored, new);
 }
 
 /* Moves the rows of history that the merge ended back to current. */
@@ -302,6 +367,11 @@ row_restore(Undo *undo, TupleTableSlot *from)
 	}
 	dm_row_hash(shape->ops, values, nulls, shape->keys, shape->nkeys, undo->key_hash.data);
 	dm_row_hash(shape->ops, values, nulls, shape->hashed, shape->nhashed, undo->row_hash.data);
+	if (shape->made_by != 0)
+	{
+		row->tts_values[shape->operation - 1] = row->tts_values[shape->made_by - 1];
+		row->tts_isnull[shape->operation - 1] = false;
+	}
 	row->tts_values[shape->key_hash - 1] = UUIDPGetDatum(&undo->key_hash);
 	row->tts_isnull[shape->key_hash - 1] = false;
 	row->tts_values[shape->row_hash - 1] = UUIDPGetDatum(&undo->row_hash);

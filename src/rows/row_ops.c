@@ -54,13 +54,14 @@ dm_row_ops_make(TupleDesc desc)
 
 /*
  * Writes the 128-bit hash of the given columns (indexes from 0, in that order) of a row to hash[16], in canonical
- * (big-endian) byte order.
+ * (big-endian) byte order. NULLs at the end count for nothing, so that a column added to a table changes no row's hash.
  */
 void
 dm_row_hash(DmRowOps *ops, const Datum *values, const bool *nulls, const int *columns, int ncolumns, uint8 *hash)
 {
 	StringInfo bytes = &ops->bytes;
 	XXH128_canonical_t canonical;
+	int used = 0;
 
 	resetStringInfo(bytes);
 	for (int i = 0; i < ncolumns; i++)
@@ -73,9 +74,10 @@ dm_row_hash(DmRowOps *ops, const Datum *values, const bool *nulls, const int *co
 		{
 			appendStringInfoCharMacro(bytes, TAG_VALUE);
 			ops->columns[column].digest(&ops->columns[column], values[column], bytes);
+			used = bytes->len;
 		}
 	}
-	XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes->data, bytes->len));
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes->data, used));
 	memcpy(hash, canonical.digest, DM_HASH_BYTES);
 }
 

@@ -47,7 +47,8 @@ struct DmTableWriter
 	MemoryContext batch_context;
 };
 
-static void relation_check(Relation rel);
+static DmTableWriter *writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table, bool triggers);
+static void relation_check(Relation rel, bool triggers_fire);
 static void writer_flush(DmTableWriter *writer);
 
 /* Starts a group of writers, whose row triggers fire after all of them are closed, at dm_writers_end(). */
@@ -78,11 +79,25 @@ dm_writers_end(void)
 DmTableWriter *
 dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)
 {
+	return writer_open(rel, updated_columns, new_table, true);
+}
+
+/* As dm_writer_open, for updates of columns that no user writes: no trigger fires. */
+DmTableWriter *
+dm_writer_open_silent(Relation rel, const Bitmapset *updated_columns)
+{
+	return writer_open(rel, updated_columns, false, false);
+}
+
+/* Opens a writer; triggers: as for any writer, or none. */
+static DmTableWriter *
+writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table, bool triggers)
+{
 	DmTableWriter *writer = palloc0(sizeof(DmTableWriter));
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	EState *estate = CreateExecutorState();
 
-	relation_check(rel);
+	relation_check(rel, triggers);
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(rel);
 	rte->relkind = rel->rd_rel->relkind;
@@ -97,6 +112,8 @@ dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)
 	writer->command = estate->es_output_cid;
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, rel, 1, NULL, 0);
+	if (!triggers)
+		writer->result->ri_TrigDesc = NULL;
 	ExecOpenIndices(writer->result, false);
 	dm_eval_plan_qual_init(&writer->epq, estate);
 	writer->bulk =
@@ -263,7 +280,7 @@ writer_flush(DmTableWriter *writer)
 
 /* Raises for a relation that this writer does not write. */
 static void
-relation_check(Relation rel)
+relation_check(Relation rel, bool triggers_fire)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 
@@ -272,8 +289,9 @@ relation_check(Relation rel)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not an ordinary table", RelationGetRelationName(rel)),
 				 errhint("Partitioned tables, views and foreign tables cannot be targets.")));
-	if (triggers && (triggers->trig_insert_new_table || triggers->trig_update_new_table ||
-					 triggers->trig_update_old_table || triggers->trig_delete_old_table))
+	if (triggers_fire && triggers &&
+		(triggers->trig_insert_new_table || triggers->trig_update_new_table || triggers->trig_update_old_table ||
+		 triggers->trig_delete_old_table))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("triggers of \"%s\" that use transition tables are not supported",

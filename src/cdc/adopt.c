@@ -1,0 +1,327 @@
+/*
+ * adopt.c: makes an existing table the current table of a dataset, and fills in the hashes of stored rows.
+ *
+ * No row is lost, and no business column changes: the added columns are filled in without firing triggers. The caller
+ * owns the table, which is locked against everybody else until the end of the transaction.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/uuid.h"
+
+#include "base/compat.h"
+#include "base/names.h"
+#include "cdc/adopt.h"
+#include "rows/table_writer.h"
+
+static void table_check(Oid current, const DmDataset *dataset);
+static void keys_check(Oid current, const DmDataset *dataset);
+static void columns_add(Oid current, TupleDesc columns, const DmDataset *dataset, Datum effective, int64 merge_id);
+static int64 part_rehash(const DmDataset *dataset, Oid current_oid, Oid history_oid);
+static bool row_rehash(const DmShape *shape, TupleTableSlot *stored, TupleTableSlot *new);
+
+/* Returns the columns of a table that the source of a merge would give: not dropped, not generated. */
+TupleDesc
+dm_adopt_columns(Oid current)
+{
+	Relation rel = table_open(current, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	TupleDesc columns;
+	int count = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+		count += !TupleDescAttr(desc, i)->attisdropped && !TupleDescAttr(desc, i)->attgenerated;
+	columns = CreateTemplateTupleDesc(count);
+	count = 0;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped && !TupleDescAttr(desc, i)->attgenerated)
+			TupleDescCopyEntry(columns, ++count, desc, i + 1);
+	}
+	table_close(rel, NoLock);
+	return columns;
+}
+
+/* True if the table has a unique index on exactly these columns, which are not NULL. */
+bool
+dm_adopt_has_key(Oid current, List *keys)
+{
+	Relation rel = table_open(current, AccessShareLock);
+	List *indexes = RelationGetIndexList(rel);
+	bool found = false;
+	ListCell *cell;
+
+	foreach (cell, indexes)
+	{
+		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+		int nkeys = IndexRelationGetNumberOfKeyAttributes(index);
+		bool fits = index->rd_index->indisunique && index->rd_index->indimmediate && index->rd_index->indisvalid &&
+					RelationGetIndexPredicate(index) == NIL && nkeys == list_length(keys);
+
+		for (int i = 0; i < nkeys && fits; i++)
+		{
+			AttrNumber attribute = index->rd_index->indkey.values[i];
+
+			fits = attribute > 0 && TupleDescAttr(RelationGetDescr(rel), attribute - 1)->attnotnull &&
+				   dm_names_has(keys, NameStr(TupleDescAttr(RelationGetDescr(rel), attribute - 1)->attname));
+		}
+		found |= fits;
+		index_close(index, AccessShareLock);
+	}
+	table_close(rel, NoLock);
+	return found;
+}
+
+/*
+ * Adds to the table what makes it the current table of *dataset (whose keys and settings are set): columns, key, history
+ * and views, and stores the dataset. All rows are versions that start at the effective date and that the merge made.
+ * Returns how many there are. Raises if something is in the way.
+ */
+int64
+dm_dataset_adopt(const RangeVar *target, Oid current, DmDataset *dataset, Datum effective, int64 merge_id)
+{
+	TupleDesc columns = dm_adopt_columns(current);
+
+	if (!dm_relation_is_owned(current))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(current));
+	LockRelationOid(current, AccessExclusiveLock);
+	table_check(current, dataset);
+	dm_dataset_check_columns(columns, dataset);
+	keys_check(current, dataset);
+	columns_add(current, columns, dataset, effective, merge_id);
+	if (!dm_adopt_has_key(current, dataset->keys))
+		dm_dataset_add_key(dataset);
+	dm_dataset_history_create(target, "", columns, dataset);
+	dm_dataset_complete(target, dataset);
+	UpdateActiveSnapshotCommandId();
+	return dm_dataset_rehash(dataset);
+}
+
+/* Raises for a table that cannot be a current table. */
+static void
+table_check(Oid current, const DmDataset *dataset)
+{
+	Relation rel = table_open(current, NoLock);
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition || has_subclass(current) ||
+		has_superclass(current))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("%s is not an ordinary table", dataset->name),
+			 errdetail("Views, foreign tables, partitioned tables, partitions and tables that inherit cannot be "
+					   "adopted."),
+			 errhint("Create a dataset of another name and merge from it.")));
+	if (rel->rd_rel->relhasrules)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s has rules", dataset->name),
+				 errdetail("A merge writes the table itself, past its rules."),
+				 errhint("Drop them.")));
+	if (rel->rd_rel->relrowsecurity && check_enable_rls(current, InvalidOid, false) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row-level security hides rows of %s from the current user", dataset->name)));
+	if (dataset->settings.sensitive)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"sensitive\" is not for a table that is adopted"),
+				 errdetail("Its columns would have to leave the table."),
+				 errhint("Create a dataset of another name and merge from it.")));
+	table_close(rel, NoLock);
+}
+
+/* Raises for rows without a key or with the same one. */
+static void
+keys_check(Oid current, const DmDataset *dataset)
+{
+	const char *keys = dm_names_quoted(dataset->keys);
+	const char *found = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	StringInfoData nulls;
+	ListCell *cell;
+
+	SPI_connect();
+	if (SPI_execute(psprintf("SELECT pg_catalog.to_jsonb(k) FROM (SELECT %s FROM ONLY %s GROUP BY %s "
+							 "HAVING pg_catalog.count(*) > 1 LIMIT 1) k",
+							 keys,
+							 dm_relation_name(current),
+							 keys),
+					false,
+					1) == SPI_OK_SELECT &&
+		SPI_processed > 0)
+		found = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	SPI_finish();
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_CARDINALITY_VIOLATION),
+				 errmsg("%s has several rows with one key", dataset->name),
+				 errdetail("One such key is %s.", found),
+				 errhint("Remove all but one of them, or choose other keys.")));
+	if (dataset->settings.null_keys)
+		return;
+	SPI_connect();
+	initStringInfo(&nulls);
+	foreach (cell, dataset->keys)
+		appendStringInfo(&nulls, "%s%s IS NULL", nulls.len > 0 ? " OR " : "", quote_identifier(lfirst(cell)));
+	if (SPI_execute(psprintf("SELECT 1 FROM ONLY %s WHERE %s", dm_relation_name(current), nulls.data), false, 1) ==
+			SPI_OK_SELECT &&
+		SPI_processed > 0)
+		found = "";
+	SPI_finish();
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("%s has rows whose key is NULL", dataset->name),
+				 errhint("Remove them, choose other keys, or set null_keys to allow.")));
+}
+
+/* Adds the columns that a current table has, with the values of all rows but for the hashes. */
+static void
+columns_add(Oid current, TupleDesc columns, const DmDataset *dataset, Datum effective, int64 merge_id)
+{
+	static const char no_hash[] = "'00000000-0000-0000-0000-000000000000'";
+	const char *table = dm_relation_name(current);
+	const DmEffectiveType *type = dm_effective_type(dataset->effective_type);
+	char *start = OidOutputFunctionCall(type->type == DATEOID ? F_DATE_OUT : F_TIMESTAMPTZ_OUT, effective);
+	struct
+	{
+		DmName name;
+		const char *type;
+		const char *value;
+	} added[] = {{DM_NAME_OPERATION, "pg_catalog.\"char\"", "'I'"},
+				 {DM_NAME_START, type->sql_type, quote_literal_cstr(start)},
+				 {DM_NAME_MERGE, "pg_catalog.int8", psprintf(INT64_FORMAT, merge_id)},
+				 {DM_NAME_KEY_HASH, "pg_catalog.uuid", no_hash},
+				 {DM_NAME_ROW_HASH, "pg_catalog.uuid", no_hash},
+				 {DM_NAME_MADE_BY, "pg_catalog.\"char\"", "'I'"}};
+	int count = dataset->settings.stamp ? lengthof(added) : lengthof(added) - 1;
+	StringInfoData add;
+	StringInfoData defaults;
+
+	initStringInfo(&add);
+	initStringInfo(&defaults);
+	appendStringInfo(&add, "ALTER TABLE %s ", table);
+	appendStringInfo(&defaults, "ALTER TABLE %s ", table);
+	for (int i = 0; i < count; i++)
+	{
+		const char *name = dm_name_quoted(dataset, added[i].name);
+
+		appendStringInfo(&add,
+						 "%sADD COLUMN %s %s NOT NULL DEFAULT %s",
+						 i == 0 ? "" : ", ",
+						 name,
+						 added[i].type,
+						 added[i].value);
+		appendStringInfo(&defaults, "%sALTER COLUMN %s DROP DEFAULT", i == 0 ? "" : ", ", name);
+	}
+	appendStringInfoString(&add, dm_previous_definitions(", ADD COLUMN ", columns, dataset));
+	dm_dataset_execute(add.data);
+	dm_dataset_execute(defaults.data);
+	CommandCounterIncrement();
+}
+
+/*
+ * Gives the rows of the current tables the hashes that belong to their values and to the settings. Returns how many rows
+ * the plain one has. Fires no triggers.
+ */
+int64
+dm_dataset_rehash(const DmDataset *dataset)
+{
+	int64 rows = part_rehash(dataset, dataset->current, dataset->history);
+
+	if (OidIsValid(dataset->sensitive))
+		part_rehash(dataset, dataset->sensitive, dataset->sensitive_history);
+	CommandCounterIncrement();
+	return rows;
+}
+
+/* As dm_dataset_rehash, of one part. */
+static int64
+part_rehash(const DmDataset *dataset, Oid current_oid, Oid history_oid)
+{
+	Relation current = table_open(current_oid, ShareRowExclusiveLock);
+	Relation history = table_open(history_oid, AccessShareLock);
+	DmShape *shape = dm_shape_make(dataset, current, history);
+	TupleTableSlot *slot = table_slot_create(current, NULL);
+	TupleTableSlot *new = MakeSingleTupleTableSlot(RelationGetDescr(current), &TTSOpsVirtual);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill hash row", ALLOCSET_DEFAULT_SIZES);
+	Bitmapset *updated = bms_make_singleton(shape->row_hash - FirstLowInvalidHeapAttributeNumber);
+	DmTableWriter *writer;
+	TableScanDesc scan;
+	int64 rows = 0;
+
+	dm_writers_begin();
+	writer = dm_writer_open_silent(current, updated);
+	scan = table_beginscan(current, GetActiveSnapshot(), 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext caller;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(row_context);
+		caller = MemoryContextSwitchTo(row_context);
+		if (row_rehash(shape, slot, new))
+			dm_writer_update(writer, slot, new);
+		MemoryContextSwitchTo(caller);
+		rows++;
+	}
+	table_endscan(scan);
+	dm_writer_close(writer);
+	dm_writers_end();
+	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(new);
+	MemoryContextDelete(row_context);
+	table_close(history, NoLock);
+	table_close(current, NoLock);
+	return rows;
+}
+
+/* Fills new with the stored row and its right hashes. Returns false if those are stored already. */
+static bool
+row_rehash(const DmShape *shape, TupleTableSlot *stored, TupleTableSlot *new)
+{
+	int natts = new->tts_tupleDescriptor->natts;
+	Datum *values = palloc(sizeof(Datum) * shape->wanted->natts);
+	bool *nulls = palloc(sizeof(bool) * shape->wanted->natts);
+	pg_uuid_t *key_hash = palloc(sizeof(pg_uuid_t));
+	pg_uuid_t *row_hash = palloc(sizeof(pg_uuid_t));
+
+	slot_getallattrs(stored);
+	for (int i = 0; i < shape->wanted->natts; i++)
+	{
+		values[i] = stored->tts_values[shape->current_attribute[i] - 1];
+		nulls[i] = stored->tts_isnull[shape->current_attribute[i] - 1];
+	}
+	dm_row_hash(shape->ops, values, nulls, shape->keys, shape->nkeys, key_hash->data);
+	dm_row_hash(shape->ops, values, nulls, shape->hashed, shape->nhashed, row_hash->data);
+	if (memcmp(DatumGetUUIDP(stored->tts_values[shape->key_hash - 1]), key_hash, sizeof(*key_hash)) == 0 &&
+		memcmp(DatumGetUUIDP(stored->tts_values[shape->row_hash - 1]), row_hash, sizeof(*row_hash)) == 0)
+		return false;
+	ExecClearTuple(new);
+	memcpy(new->tts_values, stored->tts_values, sizeof(Datum) * natts);
+	memcpy(new->tts_isnull, stored->tts_isnull, sizeof(bool) * natts);
+	new->tts_values[shape->key_hash - 1] = UUIDPGetDatum(key_hash);
+	new->tts_values[shape->row_hash - 1] = UUIDPGetDatum(row_hash);
+	ExecStoreVirtualTuple(new);
+	return true;
+}
