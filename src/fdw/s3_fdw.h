@@ -8,6 +8,7 @@
 #include "foreign/fdwapi.h"
 #include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
+#include "utils/tuplestore.h"
 
 #include "source/objscan.h"
 #include "source/objscan_share.h"
@@ -28,6 +29,11 @@ typedef struct DmS3Scan
 	DmObjScanSpec spec;
 	DmObjScan *objects; /* NULL until the first row is asked for */
 	DmObjShare *share;	/* a worker's: where its objects are */
+	bool rewinds;		/* the plan expects it to start over */
+	bool ended;			/* the objects have no more rows */
+	/* Rows kept for scans that start over: */
+	Tuplestorestate *kept; /* NULL: none */
+	TupleTableSlot *kept_row;
 	MemoryContext context;
 } DmS3Scan;
 

@@ -2,6 +2,10 @@
  * s3_scan.c: runs scans of datamill_s3's foreign tables.
  *
  * Objects are listed when the first row is asked for, so that EXPLAIN and plans that never run open nothing.
+ *
+ * A scan that starts over (a correlated subquery, the inner side of a join) keeps its rows from the second pass on, or from the first
+ * where the plan says so, if its objects are no larger than work_mem or datamill.prefetch_memory. A pass reads the rows that are
+ * kept, then goes on with the objects where the last one stopped; so objects are fetched twice at most.
  */
 #include "postgres.h"
 
@@ -12,6 +16,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "base/guc.h"
 #include "fdw/s3_fdw.h"
 #include "fdw/s3_options.h"
 #include "source/source.h"
@@ -38,6 +43,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	scan->spec.all_needed = plan.all_needed;
 	scan->spec.in_query = true;
 	scan->context = node->ss.ps.state->es_query_cxt;
+	scan->rewinds = (eflags & EXEC_FLAG_REWIND) != 0;
 	node->fdw_state = scan;
 }
 
@@ -54,16 +60,60 @@ dm_s3_scan_open(DmS3Scan *scan)
 	MemoryContextSwitchTo(caller);
 }
 
+/* From here on, keeps the rows that are read, if they are few enough and no other process reads some. */
+static void
+keep_rows(ForeignScanState *node)
+{
+	DmS3Scan *scan = node->fdw_state;
+	const int64 most = Max(work_mem, dm_guc_prefetch_memory_kb) * INT64CONST(1024);
+	MemoryContext caller;
+
+	if (node->ss.ps.plan->parallel_aware || dm_objscan_size(scan->objects) > most)
+		return;
+	caller = MemoryContextSwitchTo(scan->context);
+	scan->kept = tuplestore_begin_heap(false, false, work_mem);
+	if (!scan->kept_row)
+		scan->kept_row = ExecInitExtraTupleSlot(node->ss.ps.state, scan->spec.desc, &TTSOpsMinimalTuple);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Stores the next of the rows that are kept in slot; false if all of them were read. */
+static bool
+next_kept(DmS3Scan *scan, TupleTableSlot *slot)
+{
+	const Size natts = scan->spec.desc->natts;
+
+	if (tuplestore_ateof(scan->kept) || !tuplestore_gettupleslot(scan->kept, true, false, scan->kept_row))
+		return false;
+	ExecClearTuple(slot);
+	slot_getallattrs(scan->kept_row);
+	memcpy(slot->tts_values, scan->kept_row->tts_values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, scan->kept_row->tts_isnull, natts * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	return true;
+}
+
 /* Returns the next row, or an empty slot at the end. */
 static TupleTableSlot *
 iterate_scan(ForeignScanState *node)
 {
 	DmS3Scan *scan = node->fdw_state;
+	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 
 	if (!scan->objects)
+	{
 		dm_s3_scan_open(scan);
-	(void) dm_objscan_next(scan->objects, node->ss.ss_ScanTupleSlot);
-	return node->ss.ss_ScanTupleSlot;
+		if (scan->rewinds)
+			keep_rows(node);
+	}
+	if (scan->kept && next_kept(scan, slot))
+		return slot;
+	if (scan->ended)
+		return ExecClearTuple(slot);
+	scan->ended = !dm_objscan_next(scan->objects, slot);
+	if (scan->kept && !scan->ended)
+		tuplestore_putvalues(scan->kept, scan->spec.desc, slot->tts_values, slot->tts_isnull);
+	return slot;
 }
 
 /* Starts over. */
@@ -72,8 +122,16 @@ rescan(ForeignScanState *node)
 {
 	DmS3Scan *scan = node->fdw_state;
 
-	if (scan->objects)
-		dm_objscan_rescan(scan->objects);
+	if (!scan->objects)
+		return;
+	if (scan->kept)
+	{
+		tuplestore_rescan(scan->kept);
+		return;
+	}
+	dm_objscan_rescan(scan->objects);
+	scan->ended = false;
+	keep_rows(node);
 }
 
 /* Ends the scan, wherever it is. */
@@ -84,6 +142,11 @@ end_scan(ForeignScanState *node)
 
 	if (!scan || !scan->objects)
 		return;
+	if (scan->kept)
+	{
+		tuplestore_end(scan->kept);
+		scan->kept = NULL;
+	}
 	dm_objscan_end(scan->objects);
 	scan->objects = NULL;
 }

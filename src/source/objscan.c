@@ -48,16 +48,16 @@ check_not_empty(const DmObjScanSpec *spec, List *objects, const DmObjScanStats *
 			 : errhint("Check the URL, or set the option allow_empty if there may be none.")));
 }
 
-/* Tells what there is to do, for whoever watches. */
-static void
-expect_objects(const DmObjScan *scan)
+/* Bytes, as stored, of the objects of a scan. */
+int64
+dm_objscan_size(const DmObjScan *scan)
 {
 	int64 bytes = 0;
 	ListCell *cell;
 
 	foreach (cell, scan->objects)
 		bytes += ((const DmObject *) lfirst(cell))->size;
-	dm_progress_expect(list_length(scan->objects), bytes);
+	return bytes;
 }
 
 /* Lists the objects; opens none yet. What spec points to must outlive the scan. */
@@ -88,7 +88,7 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 		scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
 		check_not_empty(spec, scan->objects, &scan->stats);
 	}
-	expect_objects(scan);
+	dm_progress_expect(list_length(scan->objects), dm_objscan_size(scan)); /* for whoever watches */
 	MemoryContextSwitchTo(old);
 	return scan;
 }

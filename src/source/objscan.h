@@ -102,6 +102,8 @@ extern bool dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot);
 /* Starts over with the same list of objects (If-Match guards against changed ones). */
 extern void dm_objscan_rescan(DmObjScan *scan);
 extern void dm_objscan_end(DmObjScan *scan);
+/* Bytes, as stored, of the objects that it reads. */
+extern int64 dm_objscan_size(const DmObjScan *scan);
 /* Attnums of desc that have a field; opens the first object with a header to know. NULL when there is no record at all. */
 extern Bitmapset *dm_objscan_present(DmObjScan *scan);
 /* URI of the object and number of the data row read last; false before the first. For error contexts. */

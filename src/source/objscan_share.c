@@ -125,16 +125,13 @@ can_cut(const DmObjScan *scan)
 static int64
 choose_range(const DmObjScan *scan, int nmembers, int64 member_memory)
 {
-	int64 bytes = 0;
-	ListCell *cell;
+	int64 bytes;
 
 	if (!can_cut(scan))
 		return 0;
 	if (dm_guc_split_bytes > 0)
 		return dm_guc_split_bytes;
-	foreach (cell, scan->objects)
-		bytes += ((const DmObject *) lfirst(cell))->size;
-	bytes /= nmembers * DM_RANGES_EACH;
+	bytes = dm_objscan_size(scan) / (nmembers * DM_RANGES_EACH);
 	bytes = Max(Min(bytes, DM_MAX_RANGE_BYTES), DM_MIN_RANGE_BYTES);
 	return Min(bytes, member_memory / 2 - DM_MAX_TAIL_BYTES);
 }
