@@ -22,6 +22,7 @@ typedef struct XmlReader
 	XML_Parser parser;
 	DmXmlEnd end;
 	void *arg;
+	bool stopped; /* expat may report a little more: the end of an empty element */
 	int depth;
 	char names[DM_XML_MAX_DEPTH][DM_XML_MAX_NAME];
 	Size text_len;
@@ -35,15 +36,25 @@ release_parser(void *resource)
 	XML_ParserFree(resource);
 }
 
+/* Ends the reading: the document is refused. */
+static void
+stop(XmlReader *reader)
+{
+	reader->stopped = true;
+	XML_StopParser(reader->parser, XML_FALSE);
+}
+
 /* An element starts: its text is what follows. Elements have text or children, not both. */
 static void
 start_element(void *arg, const XML_Char *name, const XML_Char **attributes)
 {
 	XmlReader *reader = arg;
 
+	if (reader->stopped)
+		return;
 	if (reader->depth >= DM_XML_MAX_DEPTH || strlen(name) >= DM_XML_MAX_NAME)
 	{
-		XML_StopParser(reader->parser, XML_FALSE);
+		stop(reader);
 		return;
 	}
 	strlcpy(reader->names[reader->depth++], name, DM_XML_MAX_NAME);
@@ -56,9 +67,11 @@ add_text(void *arg, const XML_Char *text, int len)
 {
 	XmlReader *reader = arg;
 
+	if (reader->stopped)
+		return;
 	if (reader->text_len + len > DM_XML_MAX_TEXT)
 	{
-		XML_StopParser(reader->parser, XML_FALSE);
+		stop(reader);
 		return;
 	}
 	memcpy(reader->text + reader->text_len, text, len);
@@ -71,10 +84,12 @@ end_element(void *arg, const XML_Char *name)
 {
 	XmlReader *reader = arg;
 
+	if (reader->stopped)
+		return;
 	reader->text[reader->text_len] = '\0';
 	reader->depth--;
 	if (!reader->end(reader->arg, reader->depth > 0 ? reader->names[reader->depth - 1] : "", name, reader->text))
-		XML_StopParser(reader->parser, XML_FALSE);
+		stop(reader);
 	reader->text_len = 0;
 }
 
@@ -82,7 +97,7 @@ end_element(void *arg, const XML_Char *name)
 static void
 refuse_doctype(void *arg, const XML_Char *name, const XML_Char *sysid, const XML_Char *pubid, int has_subset)
 {
-	XML_StopParser(((XmlReader *) arg)->parser, XML_FALSE);
+	stop(arg);
 }
 
 /* Reads a whole document and calls end for every element. False if it is malformed, too deep or too long. */
@@ -98,6 +113,7 @@ dm_xml_read(const char *data, Size len, DmXmlEnd end, void *arg)
 	reader = palloc(sizeof(XmlReader));
 	reader->end = end;
 	reader->arg = arg;
+	reader->stopped = false;
 	reader->depth = 0;
 	reader->text_len = 0;
 	reader->parser = XML_ParserCreate(NULL);

@@ -3,7 +3,8 @@
  *
  * A frame says how much of its past it refers to, and asks for memory of that size: more than DM_ZSTD_WINDOW_LOG is
  * refused, which is what the zstd tool does without --long, so a made-up object cannot take the server's memory. Checksums
- * of frames are verified. As in gunzip.c, whatever follows the last frame is an error, and all bytes of the stream below are
+ * of frames are verified, and so is the size that a frame's header may give: the library's streaming decoder does not look at
+ * it where the last block is empty. As in gunzip.c, whatever follows the last frame is an error, and all bytes of the stream below are
  * read before the end is reported.
  */
 #include "postgres.h"
@@ -16,6 +17,7 @@
 
 #define DM_ZSTD_BUFFER (64 * 1024)
 #define DM_ZSTD_WINDOW_LOG 27 /* 128 MB */
+#define DM_ZSTD_HEADER_MAX 18 /* RFC 8878 3.1.1.1: magic number and frame header */
 
 typedef struct ZstdStream
 {
@@ -23,8 +25,10 @@ typedef struct ZstdStream
 	bool inside;  /* a frame is begun and not complete */
 	bool pending; /* the last call filled its output, so there may be more without more input */
 	bool below_ended;
-	DmHandle *handle; /* of the ZSTD_DCtx */
-	ZSTD_inBuffer in; /* over input */
+	uint64 frame_size; /* what the frame's header says that it holds; ZSTD_CONTENTSIZE_UNKNOWN: nothing */
+	uint64 frame_out;  /* bytes of the frame so far */
+	DmHandle *handle;  /* of the ZSTD_DCtx */
+	ZSTD_inBuffer in;  /* over input */
 	char input[DM_ZSTD_BUFFER];
 } ZstdStream;
 
@@ -55,6 +59,47 @@ zstd_fill(ZstdStream *zstd)
 	zstd->in.size = dm_stream_read(zstd->head.below, zstd->input, DM_ZSTD_BUFFER);
 	zstd->below_ended = zstd->in.size == 0;
 	return !zstd->below_ended;
+}
+
+/* Reads what the next frame's header says of its size; for that, the whole header must be in the buffer. */
+static void
+zstd_begin_frame(ZstdStream *zstd)
+{
+	Size len = zstd->in.size - zstd->in.pos;
+
+	if (len < DM_ZSTD_HEADER_MAX)
+	{
+		memmove(zstd->input, zstd->input + zstd->in.pos, len);
+		while (len < DM_ZSTD_HEADER_MAX && !zstd->below_ended)
+		{
+			Size got = dm_stream_read(zstd->head.below, zstd->input + len, DM_ZSTD_BUFFER - len);
+
+			zstd->below_ended = got == 0;
+			len += got;
+		}
+		zstd->in.pos = 0;
+		zstd->in.size = len;
+	}
+	zstd->frame_out = 0;
+	zstd->frame_size = ZSTD_getFrameContentSize(zstd->input + zstd->in.pos, len);
+	if (zstd->frame_size == ZSTD_CONTENTSIZE_ERROR) /* the decoder knows what is wrong */
+		zstd->frame_size = ZSTD_CONTENTSIZE_UNKNOWN;
+}
+
+/* Raises if a frame has ended and holds another number of bytes than its header says. */
+static void
+zstd_end_frame(const ZstdStream *zstd)
+{
+	if (zstd->frame_size == ZSTD_CONTENTSIZE_UNKNOWN || zstd->frame_size == zstd->frame_out)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+			 errmsg("zstd data of \"%s\" is damaged", zstd->head.name),
+			 errdetail("The frame that ends at compressed byte %llu holds %llu bytes, and its header says %llu.",
+					   (unsigned long long) zstd_offset(zstd),
+					   (unsigned long long) zstd->frame_out,
+					   (unsigned long long) zstd->frame_size),
+			 errhint("Store the object again from its source.")));
 }
 
 /* Raises for compressed data that stops inside a frame. */
@@ -120,10 +165,15 @@ zstd_read(DmStream *stream, char *buf, Size len)
 				zstd_truncated(zstd);
 			return 0;
 		}
+		if (!zstd->inside)
+			zstd_begin_frame(zstd);
 		result = ZSTD_decompressStream(context, &out, &zstd->in);
 		if (ZSTD_isError(result))
 			zstd_fail(zstd, result);
+		zstd->frame_out += out.pos;
 		zstd->inside = result != 0;
+		if (!zstd->inside)
+			zstd_end_frame(zstd);
 		zstd->pending = zstd->inside && out.pos == out.size;
 	}
 	return out.pos;

@@ -20,7 +20,7 @@ for file in test/fuzz/*.c; do
   dir=$DM_PRIVATE/fuzz
   mkdir -p "$dir/$name"
   clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -std=gnu11 -D_GNU_SOURCE -Isrc -Itest/unit \
-    -I"$("$DM_PG_CONFIG" --includedir-server)" -o "$dir/$name.run" "$file" -L"$("$DM_PG_CONFIG" --pkglibdir)" -lpgcommon -lpgport -ljansson -lexpat \
+    -I"$("$DM_PG_CONFIG" --includedir-server)" -o "$dir/$name.run" "$file" -L"$("$DM_PG_CONFIG" --pkglibdir)" -lpgcommon -lpgport -ljansson -lexpat -lz -lzstd \
     >"$dir/$name.log" 2>&1 || { cat "$dir/$name.log" >&2; die "$file does not build"; }
   ran=$((ran + 1))
   ASAN_OPTIONS=detect_leaks=0 "$dir/$name.run" -max_len=600 -max_total_time="${SECONDS_EACH:-60}" -artifact_prefix="$dir/$name/FAILED-" \

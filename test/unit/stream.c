@@ -158,11 +158,32 @@ test_digest(void)
 	reset_context();
 }
 
+/*
+ * Frames whose header gives a size: "hello " as `zstd --stream-size=6` writes it, and one (made by damaging an empty frame's size) that
+ * says 65 and holds nothing, which the zstd tool takes.
+ */
+static void
+test_zstd_size(void)
+{
+	static const char sized[] = "\x28\xb5\x2f\xfd\x24\x06\x31\x00\x00\x68\x65\x6c\x6c\x6f\x20\xd2\x3b\xe1\xa9";
+	static const char wrong[] = "\x28\xb5\x2f\xfd\x24\x41\x01\x00\x00\x99\xe9\xd8\x51";
+	char packed[sizeof(sized) + sizeof(zworld)];
+
+	memcpy(packed, sized, sizeof(sized) - 1);
+	memcpy(packed + sizeof(sized) - 1, zworld, sizeof(zworld) - 1);
+	ok(strcmp(read_all(dm_stream_plain_open(dm_stream_memory_open(packed, sizeof(sized) + sizeof(zworld) - 2, "sized")), 5), "hello world\n") == 0,
+	   "a zstd frame with its size, and one without");
+	ok(RAISES(read_all(dm_stream_plain_open(dm_stream_memory_open(wrong, sizeof(wrong) - 1, "wrong")), 5)) && strstr(unit_error, "damaged"),
+	   "a zstd frame with a wrong size");
+	reset_context();
+}
+
 int
 main(void)
 {
 	test_gunzip();
 	test_zstd();
+	test_zstd_size();
 	test_digest();
 	return done();
 }
