@@ -1,5 +1,6 @@
 /*
- * s3.h: the parts of the S3 store: s3.c makes and judges calls, s3_list.c, s3_get.c and s3_put.c use them. Inside store/ only.
+ * s3.h: the parts of the S3 store: s3.c makes and judges calls; s3_list.c, s3_get.c, s3_put.c (with s3_multipart.c and s3_open.c) and
+ * s3_uploads.c use them. Inside store/ only.
  */
 #ifndef DM_STORE_S3_H
 #define DM_STORE_S3_H

@@ -293,8 +293,8 @@ send_part(S3Upload *s3)
 		pfree(unconstify(char *, slot->call->query));
 	slot->number = list_length(s3->etags);
 	slot->call->query = psprintf("partNumber=%d&uploadId=%s", slot->number, dm_s3_key_encode(s3->upload_id, false));
-	slot->buffer = s3->buffer;
 	dm_s3_call_payload(slot->call, s3->buffer, s3->used);
+	slot->buffer = s3->buffer;
 	memory_held += (int64) (s3->part_size - s3->capacity); /* a last part's buffer counts as a whole one */
 	s3->buffer = NULL;
 	s3->used = s3->capacity = 0;

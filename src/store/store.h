@@ -107,7 +107,8 @@ typedef struct DmUploadOptions
 } DmUploadOptions;
 
 /*
- * Writes one object, whose bytes go to the store as they come, within datamill.prefetch_memory. The object is seen by
+ * Writes one object, whose bytes go to the store as they come. All uploads of the backend hold datamill.prefetch_memory
+ * bytes at most, or two parts each if that is more. The object is seen by
  * nobody before it is published, and then it is whole: dm_upload_seal() brings all bytes to the store and frees the
  * buffers, dm_upload_publish() makes the object appear and returns it, with its etag and size, in the current memory
  * context. dm_upload_finish() does both, with one request if the object is small. What writes several objects seals each
