@@ -111,12 +111,14 @@ csv_record(DmRecordWriter *head, const Datum *values, const bool *nulls, StringI
 			appendBinaryStringInfo(out, writer->null, writer->null_len);
 			continue;
 		}
+		head->attribute = column->attribute;
 		text = column->formatter.format(&column->formatter, values[column->attribute], &len);
 		if (column->plain)
 			appendBinaryStringInfo(out, text, len);
 		else
 			append_value(writer, text, len, column->force_quote, out);
 	}
+	head->attribute = -1;
 	appendStringInfoCharMacro(out, '\n');
 }
 
@@ -185,7 +187,7 @@ dm_csv_writer_make(TupleDesc desc, const DmCsvWriteOptions *options)
 {
 	CsvWriter *writer = palloc0(sizeof(CsvWriter));
 
-	writer->head = (DmRecordWriter){csv_begin, csv_end, csv_record};
+	writer->head = (DmRecordWriter){csv_begin, csv_end, csv_record, -1};
 	writer->desc = desc;
 	writer->options = *options;
 	/* As in COPY, nothing is changed between equal encodings, and nothing is known of SQL_ASCII. */

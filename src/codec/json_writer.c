@@ -166,12 +166,14 @@ json_record(DmRecordWriter *head, const Datum *values, const bool *nulls, String
 	{
 		JsonColumn *column = &writer->columns[i];
 
+		head->attribute = column->attribute;
 		appendBinaryStringInfo(out, column->name, column->name_len);
 		if (nulls[column->attribute])
 			appendBinaryStringInfo(out, "null", 4);
 		else
 			append_value(column, values[column->attribute], out);
 	}
+	head->attribute = -1;
 	appendStringInfoChar(out, '}');
 	if (!writer->as_array)
 		appendStringInfoChar(out, '\n');
@@ -275,7 +277,7 @@ dm_json_writer_make(TupleDesc desc, bool as_array, int encoding)
 {
 	JsonWriter *writer = palloc0(sizeof(JsonWriter));
 
-	writer->head = (DmRecordWriter){json_begin, json_end, json_record};
+	writer->head = (DmRecordWriter){json_begin, json_end, json_record, -1};
 	writer->as_array = as_array;
 	writer->encoding = encoding;
 	columns_make(writer, desc);

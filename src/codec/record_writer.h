@@ -21,6 +21,7 @@ struct DmRecordWriter
 	void (*end)(DmRecordWriter *writer, StringInfo out);
 	/* Appends a record. Scratch goes to the current memory context, which the caller resets. */
 	void (*record)(DmRecordWriter *writer, const Datum *values, const bool *nulls, StringInfo out);
+	int attribute; /* index of the column whose value is being written, for error contexts; -1: none */
 };
 
 typedef struct DmCsvWriteOptions

@@ -54,6 +54,7 @@ struct DmUnload
 	DmUnloadFile *manifest;
 	int64 rows;
 	int64 bytes;
+	int64 row; /* that is being written, as it came, from 1; for error contexts */
 
 	/* The open file. */
 	DmUnloadFile *file; /* NULL: none */
@@ -168,11 +169,11 @@ void
 dm_unload_put(DmUnload *unload, TupleTableSlot *slot)
 {
 	slot_getallattrs(slot);
+	unload->row = ++unload->rows;
 	if (unload->sort)
 		put_unsorted(unload, slot);
 	else
 		put_record(unload, slot->tts_values, slot->tts_isnull);
-	unload->rows++;
 }
 
 /* Hands the first bytes of the chunk to the file. */
@@ -208,6 +209,32 @@ record_fits(DmUnload *unload, int *start)
 		   dm_unload_file_fits(file, &unload->options, unload->chunk.len);
 }
 
+/* Says which value of which row could not be written. */
+static void
+record_error_context(void *arg)
+{
+	const DmUnload *unload = arg;
+	int attribute = unload->writer->attribute;
+
+	if (attribute < 0)
+		errcontext("row %lld of the unload", (long long) unload->row);
+	else
+		errcontext("row %lld of the unload, column %s",
+				   (long long) unload->row,
+				   NameStr(TupleDescAttr(unload->columns, attribute)->attname));
+}
+
+/* Appends a record to the chunk. */
+static void
+append_record(DmUnload *unload, const Datum *values, const bool *nulls)
+{
+	ErrorContextCallback callback = {error_context_stack, record_error_context, unload};
+
+	error_context_stack = &callback;
+	unload->writer->record(unload->writer, values, nulls, &unload->chunk);
+	error_context_stack = callback.previous;
+}
+
 /* Adds a record to the open file, or to a new one where that is full. */
 static void
 put_record(DmUnload *unload, const Datum *values, const bool *nulls)
@@ -217,13 +244,13 @@ put_record(DmUnload *unload, const Datum *values, const bool *nulls)
 	if (!unload->file)
 		file_begin(unload);
 	start = unload->chunk.len;
-	unload->writer->record(unload->writer, values, nulls, &unload->chunk);
+	append_record(unload, values, nulls);
 	if (unload->options.max_file_bytes > 0 && unload->file->rows > 0 && !record_fits(unload, &start))
 	{
 		unload->chunk.len = start;
 		file_end(unload);
 		file_begin(unload);
-		unload->writer->record(unload->writer, values, nulls, &unload->chunk);
+		append_record(unload, values, nulls);
 	}
 	unload->file->rows++;
 	if (unload->chunk.len >= DM_UNLOAD_CHUNK)
@@ -346,7 +373,7 @@ put_unsorted(DmUnload *unload, TupleTableSlot *slot)
 	memcpy(to->tts_values, slot->tts_values, sizeof(Datum) * natts);
 	memcpy(to->tts_isnull, slot->tts_isnull, sizeof(bool) * natts);
 	to->tts_values[natts] = CStringGetTextDatum(row_folder(unload, slot));
-	to->tts_values[natts + 1] = Int64GetDatum(unload->rows);
+	to->tts_values[natts + 1] = Int64GetDatum(unload->row);
 	to->tts_isnull[natts] = false;
 	to->tts_isnull[natts + 1] = false;
 	ExecStoreVirtualTuple(to);
@@ -382,6 +409,7 @@ drain_sorted(DmUnload *unload)
 		slot_getallattrs(slot);
 		MemoryContextSwitchTo(row);
 		enter_folder(unload, slot->tts_values[unload->columns->natts]);
+		unload->row = DatumGetInt64(slot->tts_values[unload->columns->natts + 1]);
 		put_record(unload, slot->tts_values, slot->tts_isnull);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(row);

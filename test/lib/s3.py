@@ -8,6 +8,7 @@ the other way round. The signature is its own, not the extension's.
     s3.py many BUCKET PREFIX N          write PREFIX00000.csv .. with "id,v" and one row each
     s3.py rm BUCKET KEY
     s3.py ls BUCKET                     keys of the first 1000 objects
+    s3.py list BUCKET PREFIX            size and key, a line each
     s3.py head BUCKET KEY               headers of an object, "name: value" a line, names in lower case
     s3.py uploads BUCKET                multipart uploads that are open: upload id and key, a line each
     s3.py parts BUCKET KEY UPLOAD       sizes of the parts of one
@@ -20,6 +21,7 @@ import concurrent.futures
 import datetime
 import hashlib
 import hmac
+import html
 import http.client
 import os
 import re
@@ -85,6 +87,20 @@ def sts(seconds):
         print(re.search(f"<{name}>(.*?)</{name}>", answer).group(1))
 
 
+def list_keys(bucket, prefix):
+    """Objects under a prefix, in pages of 1000."""
+    after = ""
+    while True:
+        query = "list-type=2&prefix=" + urllib.parse.quote(prefix, safe="-_.~")
+        query += "&start-after=" + urllib.parse.quote(after, safe="-_.~") if after else ""
+        answer = call("GET", "/" + bucket, query=query).decode()
+        for content in re.findall("<Contents>(.*?)</Contents>", answer, re.S):
+            after = html.unescape(re.search("<Key>(.*?)</Key>", content, re.S).group(1))
+            print(re.search("<Size>(.*?)</Size>", content).group(1), after)
+        if "<IsTruncated>true" not in answer:
+            return
+
+
 def uploads(bucket):
     """Open uploads of a bucket."""
     answer = call("GET", "/" + bucket, query="uploads=").decode()
@@ -116,6 +132,8 @@ def main(command, *args):
             print(f"{name}: {value}")
     elif command == "ls":
         print("\n".join(re.findall("<Key>(.*?)</Key>", call("GET", "/" + args[0], query="list-type=2").decode())))
+    elif command == "list":
+        list_keys(*args)
     elif command == "uploads":
         uploads(args[0])
     elif command == "parts":
