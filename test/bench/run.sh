@@ -2,7 +2,7 @@
 # run.sh: the yardsticks, as ratios, measured in a private Postgres. See docs/benchmarks.md.
 #
 #   bash test/bench/run.sh               all of them; ROWS=1000000 RUNS=5 MERGES=3 in the environment
-#   bash test/bench/run.sh scan|merge|repeat|load|copy|json
+#   bash test/bench/run.sh scan|merge|repeat|load|copy|json|unload
 #
 # Both sides of a ratio run in one server with the same settings, each step after a checkpoint, alternating; figures are
 # medians. Exit status 1 if the two sides do not give the same result or a target is missed.
@@ -211,9 +211,37 @@ bench_json() {
   json_ms="$(median "${theirs[@]}") $(median "${ours[@]}")"
 }
 
+# Prints the milliseconds of unload() with the options $1, into an empty folder; COPY TO's bytes must be $2's (read by $3).
+unload_ms() {
+  local ms
+  ms=$(timed "SELECT * FROM datamill.unload('SELECT * FROM copied', 's3://bench/out/f', '{\"overwrite\": \"clean\", $1}')")
+  cmp -s <($3 "$BUCKET"/out/f00000.csv*) <($3 "$2") || die "the two files differ"
+  echo "$ms"
+}
+
+# (g) unload() of day 1 as CSV, against COPY TO a file; with gzip, against COPY TO PROGRAM gzip at the same level.
+bench_unload() {
+  local i copy=() ours=() copy_gzip=() ours_gzip=()
+  step "unload: $RUNS alternating runs"
+  rm -rf "$BUCKET/out" "$BUCKET"/core.csv*
+  ask "DROP TABLE IF EXISTS copied; CREATE TABLE copied ($COLUMNS)" >/dev/null
+  ask "COPY copied FROM '$BUCKET/day1.csv' WITH (FORMAT csv, HEADER)" >/dev/null
+  ask "VACUUM copied" >/dev/null
+  for i in $(seq "$RUNS"); do
+    copy+=("$(timed "COPY copied TO '$BUCKET/core.csv' WITH (FORMAT csv, HEADER)")")
+    ours+=("$(unload_ms '"compression": "none"' "$BUCKET/core.csv" cat)")
+    copy_gzip+=("$(timed "COPY copied TO PROGRAM 'gzip >$BUCKET/core.csv.gz' WITH (FORMAT csv, HEADER)")")
+    ours_gzip+=("$(unload_ms '"compression": "gzip"' "$BUCKET/core.csv.gz" 'gzip -dc')")
+    echo "  run $i: COPY TO ${copy[-1]} ms, unload() ${ours[-1]} ms; gzip ${copy_gzip[-1]} ms, unload() ${ours_gzip[-1]} ms"
+  done
+  rm -rf "$BUCKET/out" "$BUCKET"/core.csv*
+  unload_ms="$(median "${copy[@]}") $(median "${ours[@]}")"
+  unload_gzip_ms="$(median "${copy_gzip[@]}") $(median "${ours_gzip[@]}")"
+}
+
 part=${1:-all}
 case $part in
-  all | scan | merge | repeat | load | copy | json) ;;
+  all | scan | merge | repeat | load | copy | json | unload) ;;
   *) sed -n '4,5s/^# *//p' "$0" >&2; exit 2 ;;
 esac
 
@@ -236,6 +264,7 @@ if [ "$part" = all ]; then
   bench_load
   bench_copy
   bench_json
+  bench_unload
 else
   "bench_$part"
 fi
@@ -251,5 +280,7 @@ echo "$ROWS rows a day, 5 uuid keys, 10 bigint columns; $(nproc) processors, loa
   [ -z "${load_ms:-}" ] || ratio "first load" "COPY, then key" $load_after_ms -
   [ -z "${copy_ms:-}" ] || ratio "load()" "COPY" $copy_ms 0.75
   [ -z "${json_ms:-}" ] || ratio "JSON lines" "COPY jsonb, to_record" $json_ms 0.5
+  [ -z "${unload_ms:-}" ] || ratio "unload()" "COPY TO" $unload_ms 1.0
+  [ -z "${unload_gzip_ms:-}" ] || ratio "unload(), gzip" "COPY TO gzip" $unload_gzip_ms 1.0
 }
 exit $missed
