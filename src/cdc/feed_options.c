@@ -81,6 +81,7 @@ DmFeedOptions *
 dm_feed_options_make(const DmDataset *dataset, Jsonb *given, Jsonb **source_options, bool is_objects)
 {
 	static const char *const tombstones[] = {"ignore", "delete"};
+	static const char *const unknown[] = {"error", "ignore"};
 	static const char *const times[] = {"iso", "connect", "micro", "nano"};
 	DmFeedOptions *options = palloc0(sizeof(DmFeedOptions));
 	Jsonb *all = given;
@@ -117,16 +118,14 @@ dm_feed_options_make(const DmDataset *dataset, Jsonb *given, Jsonb **source_opti
 				 errdetail("The events carry their operation.")));
 	if (getKeyJsonValueFromContainer(&given->root, "columns", strlen("columns"), &value))
 		options->columns = JsonbValueToJsonb(&value);
+	options->ignore_unknown = option_choice(given, "unknown_fields", unknown, lengthof(unknown)) == 1;
 	/* the source gives each record as it is, and need not know what is in it */
 	*source_options = DatumGetJsonbP(
 		DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(*source_options), CStringGetTextDatum("columns")));
 	*source_options = DatumGetJsonbP(
 		DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(*source_options), CStringGetTextDatum("format")));
 	if (is_objects)
-	{
 		*source_options = member_set(*source_options, "format", "jsonl");
-		*source_options = member_set(*source_options, "record_column", "record");
-	}
 	return options;
 }
 

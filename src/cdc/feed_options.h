@@ -32,7 +32,8 @@ typedef struct DmFeedOptions
 	bool tombstones_delete; /* or are ignored */
 	const char *unavailable;
 	DmDebeziumTime time;
-	Jsonb *columns; /* types of a new dataset's columns, or NULL */
+	bool ignore_unknown; /* members of events that are no columns */
+	Jsonb *columns;		 /* types of a new dataset's columns, or NULL */
 } DmFeedOptions;
 
 extern bool dm_feed_is_option(const char *name);

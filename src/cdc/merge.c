@@ -34,6 +34,7 @@
 #include "base/names.h"
 #include "base/progress.h"
 #include "cdc/cdc.h"
+#include "cdc/debezium.h"
 #include "cdc/feed.h"
 #include "cdc/feed_options.h"
 #include "cdc/feed_rows.h"
@@ -48,7 +49,8 @@ typedef struct Merge
 {
 	const DmMergeSpec *spec;
 	DmMergeOptions *options;
-	DmFeedOptions *feed; /* NULL in other modes */
+	DmFeedOptions *feed;  /* NULL in other modes */
+	DmDebezium *debezium; /* the source's events, NULL if they are no Debezium ones */
 	DmMergeMode mode;
 	RangeVar *target;
 	DmDataset dataset;
@@ -65,6 +67,7 @@ static void spec_check(Merge *merge);
 static void target_resolve(Merge *merge);
 static List **plan_in_subtransaction(Merge *merge, Jsonb *source_options);
 static List **plan_make(Merge *merge, Jsonb *source_options);
+static DmSource *merge_source_open(Merge *merge, Jsonb *source_options);
 static void dataset_open(Merge *merge, Oid current);
 static void dataset_make(Merge *merge, DmSource *source);
 static void feed_options_take(Merge *merge, Jsonb **source_options);
@@ -110,7 +113,7 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 	receipt = dm_receipt_begin("cdc_merge",
 							   quote_qualified_identifier(merge.target->schemaname, merge.target->relname),
 							   arguments_json(&merge));
-	source = dm_source_open(spec->source, source_options);
+	source = merge_source_open(&merge, source_options);
 	if (merge.is_new)
 		dataset_make(&merge, source);
 	dm_progress_begin(DM_PROGRESS_MERGE, merge.dataset.current);
@@ -191,13 +194,26 @@ plan_make(Merge *merge, Jsonb *source_options)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	effective_set(merge);
-	source = dm_source_open(merge->spec->source, source_options);
+	source = merge_source_open(merge, source_options);
 	if (merge->is_new)
 		dataset_make(merge, source);
 	samples = rows_merge(merge, source);
 	dm_source_close(source);
 	PopActiveSnapshot();
 	return samples;
+}
+
+/* Opens the source, as Debezium events if it holds them. */
+static DmSource *
+merge_source_open(Merge *merge, Jsonb *source_options)
+{
+	DmSource *source;
+
+	if (!merge->feed || !merge->feed->is_debezium)
+		return dm_source_open(merge->spec->source, source_options);
+	source = dm_source_open_records(merge->spec->source, source_options);
+	merge->debezium = dm_debezium_open(merge->feed, source);
+	return source;
 }
 
 /* Parses the target, and opens its dataset if there is one. A merge also locks it, existing or not. */
@@ -391,7 +407,9 @@ static TupleDesc
 feed_settings_make(Merge *merge, DmSource *source)
 {
 	DmDataset *dataset = &merge->dataset;
-	TupleDesc columns = dm_feed_rows_columns(merge->feed, source->offered, &dataset->effective_type);
+	TupleDesc columns = merge->debezium
+							? dm_debezium_columns(merge->debezium, &dataset->effective_type)
+							: dm_feed_rows_columns(merge->feed, source->offered, &dataset->effective_type);
 
 	dataset->sequence_column = merge->feed->sequence_column;
 	dataset->operation_column = merge->feed->operation_column;
@@ -479,7 +497,6 @@ events_merge(Merge *merge, DmSource *source)
 					   .max_delete_percent = merge->options->max_delete_percent,
 					   .counts = merge->counts,
 					   .changes = &changes};
-	TupleDesc wanted;
 	DmFeed *feed;
 
 	spec.current = table_open(merge->dataset.current, NoLock);
@@ -487,9 +504,15 @@ events_merge(Merge *merge, DmSource *source)
 	spec.points = table_open(merge->dataset.feed, lock);
 	spec.shape = dm_shape_make(&merge->dataset, spec.current, spec.history);
 	feed = dm_feed_begin(&spec);
-	wanted = dm_feed_rows_wanted(merge->feed, spec.shape, merge->dataset.effective_type);
-	dm_source_bind(source, wanted);
-	dm_source_run(source, dm_feed_rows_row, dm_feed_rows_begin(feed, merge->feed, wanted));
+	if (merge->debezium)
+		dm_debezium_run(merge->debezium, feed, &merge->dataset, spec.shape);
+	else
+	{
+		TupleDesc wanted = dm_feed_rows_wanted(merge->feed, spec.shape, merge->dataset.effective_type);
+
+		dm_source_bind(source, wanted);
+		dm_source_run(source, dm_feed_rows_row, dm_feed_rows_begin(feed, merge->feed, wanted));
+	}
 	merge->counts->rejected = dm_source_rejected(source);
 	dm_feed_finish(feed);
 	merge->live_rows = changes.live_rows;

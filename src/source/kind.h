@@ -26,7 +26,7 @@ typedef struct DmSourceState
 
 /* Each sets kind, offered and state. They run in the source's own memory context. */
 extern void dm_source_query_open(DmSource *source);
-extern void dm_source_objects_open(DmSource *source, List *options);
+extern void dm_source_objects_open(DmSource *source, List *options, bool whole_records);
 
 /* The attribute of desc with that name, or NULL; dropped ones have none. */
 extern Form_pg_attribute dm_source_attribute(TupleDesc desc, const char *name);

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -161,9 +162,12 @@ objects_run(DmSource *source, DmSourceEach each, void *arg)
 	return rows;
 }
 
-/* Opens the objects of source->text as a source, with checked options: finds the server and infers the columns. */
+/*
+ * Opens the objects of source->text as a source, with checked options: finds the server and infers the columns. With
+ * whole_records, each record of JSON is the value of one column instead.
+ */
 void
-dm_source_objects_open(DmSource *source, List *options)
+dm_source_objects_open(DmSource *source, List *options, bool whole_records)
 {
 	static const DmSourceOps ops = {objects_bind, objects_run, NULL};
 	ObjectsState *state = palloc0(sizeof(ObjectsState));
@@ -175,6 +179,13 @@ dm_source_objects_open(DmSource *source, List *options)
 	dm_format_read(&state->spec, options);
 	source->kind = DM_SOURCE_OBJECTS;
 	source->state = state;
+	if (whole_records)
+	{
+		state->spec.whole_records = true;
+		source->offered = CreateTemplateTupleDesc(1);
+		TupleDescInitEntry(source->offered, 1, DM_SOURCE_RECORD, TEXTOID, -1, 0);
+		return;
+	}
 	source->offered = dm_infer_columns(&state->spec, dm_option_get(options, "columns"));
 	if (!source->offered)
 		source->offered = CreateTemplateTupleDesc(0);

@@ -65,6 +65,7 @@ typedef struct DmObjScanSpec
 	bool allow_empty;	/* no matching object is not an error */
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
+	bool whole_records; /* JSON: each record is the value of the only column */
 	char **paths;		/* JSON: path of each attribute, or NULL for the member of its name */
 	Bitmapset *needed; /* attnums (from 1) to convert; the others are left NULL. NULL with all_needed false: none */
 	bool all_needed;

@@ -4,39 +4,24 @@
  * A column's member is the one of its name, or of its path's first step; the rest of the path is followed in that member's
  * value. A member that is missing is NULL, as is null. Of members with one name the last one counts, as in jsonb.
  *
- * Values become what json_populate_record() makes of them, but straight from their text: the type's converter gets a string's
- * content, a number's digits or a container's JSON; json and jsonb get the JSON of any value. Containers go to
- * arrays and composite types through json_populate_record() itself.
+ * The column of a scan of whole records (DmObjScanSpec.whole_records) has no member: it is the record.
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
-#include "utils/numeric.h"
 
 #include "base/compat.h"
 #include "codec/json.h"
-#include "rows/populate.h"
+#include "source/json_value.h"
 #include "source/objscan_internal.h"
-
-typedef enum JsonTake
-{
-	JSON_TAKE_TEXT,		/* the type's converter knows what to do */
-	JSON_TAKE_INTEGER,	/* ... but 1.0 and 1e3 are integers, too */
-	JSON_TAKE_JSON,		/* json, jsonb: any value's JSON */
-	JSON_TAKE_CONTAINER /* an array or composite type */
-} JsonTake;
 
 /* A wanted column. */
 typedef struct JsonTarget
 {
 	DmObjTarget head; /* its field is the index of a member */
-	JsonTake take;
+	DmJsonColumn column;
 	const DmJsonPath *path; /* NULL: the member itself */
-	DmPopulator *populator; /* of JSON_TAKE_CONTAINER */
 } JsonTarget;
 
 /* A member that some column comes from. */
@@ -55,26 +40,6 @@ struct DmObjJson
 	JsonTarget *targets;
 	int ntargets;
 };
-
-/* Tells how a type takes JSON. */
-static JsonTake
-type_take(Oid type)
-{
-	Oid base = getBaseType(type);
-
-	switch (base)
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID: return JSON_TAKE_INTEGER;
-		case JSONOID:
-		case JSONBOID: return JSON_TAKE_JSON;
-		default: break;
-	}
-	if (OidIsValid(get_element_type(base)) || get_typtype(base) == TYPTYPE_COMPOSITE || base == RECORDOID)
-		return JSON_TAKE_CONTAINER;
-	return JSON_TAKE_TEXT;
-}
 
 /* Returns the index of the member of a name, which is added if it is new. */
 static int
@@ -115,9 +80,7 @@ dm_objjson_make(const DmObjMap *map)
 		target->head.attribute = i;
 		target->head.field = member;
 		target->head.converter = &map->converters[i];
-		target->take = type_take(TupleDescAttr(map->desc, i)->atttypid);
-		if (target->take == JSON_TAKE_CONTAINER)
-			target->populator = dm_populator_make(TupleDescAttr(map->desc, i));
+		dm_json_column_init(&target->column, TupleDescAttr(map->desc, i), &map->converters[i]);
 		json->ntargets++;
 	}
 	return json;
@@ -208,54 +171,12 @@ read_members(const DmObjScan *scan, DmObjJson *json, const char *text, int len)
 				member->seen = true;
 				member->value = value;
 			}
-			else if (scan->spec.unknown_is_error)
+			else if (scan->spec.unknown_is_error && !scan->spec.whole_records)
 				unknown_member(&name);
 		}
 	}
 	if (members.error)
 		bad_json(scan, members.error, members.at - text);
-}
-
-/* Replaces a number in another spelling of an integer (1.0, 1e3) by its digits; leaves all others. */
-static void
-plain_integer(DmJsonSpan *value)
-{
-	Numeric number;
-	char *text;
-
-	if (!memchr(value->data, '.', value->len) && !memchr(value->data, 'e', value->len) &&
-		!memchr(value->data, 'E', value->len))
-		return;
-	text = pnstrdup(value->data, value->len);
-	number = DatumGetNumeric(
-		DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	text = DatumGetCString(
-		DirectFunctionCall1(numeric_out, DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(number))));
-	if (strchr(text, '.'))
-		return;
-	value->data = text;
-	value->len = (int) strlen(text);
-}
-
-/* Converts a value for a column. scan->target and scan->field tell of it. */
-static Datum
-convert_value(DmObjScan *scan, JsonTarget *target, DmJsonSpan value, bool *isnull)
-{
-	DmConverter *converter = target->head.converter;
-
-	if (target->take == JSON_TAKE_JSON)
-	{
-		int quote = value.kind == DM_JSON_STRING ? 1 : 0;
-
-		return converter->convert(converter, value.data - quote, value.len + 2 * quote);
-	}
-	if (target->take == JSON_TAKE_CONTAINER && (value.kind == DM_JSON_ARRAY || value.kind == DM_JSON_OBJECT))
-		return dm_populate(target->populator, value.data, value.len, isnull);
-	if (value.escaped)
-		dm_json_unescape(&value);
-	else if (target->take == JSON_TAKE_INTEGER && value.kind == DM_JSON_NUMBER)
-		plain_integer(&value);
-	return converter->convert(converter, value.data, value.len);
 }
 
 /* Converts the record to the row's values: see dm_objscan_convert(). */
@@ -282,14 +203,19 @@ dm_objjson_convert(DmObjScan *scan, Datum *values, bool *isnull)
 		DmJsonSpan value = member->value;
 		bool found = member->seen && (!target->path || dm_json_path_follow(target->path, &value));
 
+		if (scan->spec.whole_records)
+		{
+			found = true;
+			value = (DmJsonSpan){.kind = DM_JSON_OBJECT, .data = text, .len = len};
+		}
 		scan->target = &target->head;
 		if (likely(found && value.kind != DM_JSON_NULL))
 		{
 			scan->changed_field.data = unconstify(char *, value.data);
 			scan->changed_field.len = value.len;
 			scan->field = &scan->changed_field;
-			isnull[target->head.attribute] = false;
-			values[target->head.attribute] = convert_value(scan, target, value, &isnull[target->head.attribute]);
+			values[target->head.attribute] =
+				dm_json_column_convert(&target->column, value, &isnull[target->head.attribute]);
 		}
 		else if (!converter->input.fn_strict) /* a domain, which may not take NULL */
 		{

@@ -20,6 +20,8 @@
 #include "source/source.h"
 #include "store/store.h"
 
+static DmSource *source_open(const char *text, Jsonb *options, bool whole_records);
+
 /* Returns the options of a jsonb object as a list of DefElem with text values; a nested object stays JSON text. */
 static List *
 options_to_list(Jsonb *options)
@@ -91,6 +93,20 @@ check_unique_names(TupleDesc offered)
 DmSource *
 dm_source_open(const char *text, Jsonb *options)
 {
+	return source_open(text, options, false);
+}
+
+/* As dm_source_open, but each JSON record of objects is the text of one column, DM_SOURCE_RECORD. */
+DmSource *
+dm_source_open_records(const char *text, Jsonb *options)
+{
+	return source_open(text, options, true);
+}
+
+/* Opens a source. */
+static DmSource *
+source_open(const char *text, Jsonb *options, bool whole_records)
+{
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "datamill source", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	DmSource *source = palloc0(sizeof(DmSource));
@@ -98,7 +114,7 @@ dm_source_open(const char *text, Jsonb *options)
 	dm_options_check_json(&dm_source_options, options);
 	source->text = trim(text);
 	if (dm_url_is_object(source->text))
-		dm_source_objects_open(source, options_to_list(options));
+		dm_source_objects_open(source, options_to_list(options), whole_records);
 	else
 		dm_source_query_open(source);
 	((DmSourceState *) source->state)->context = context;

@@ -44,6 +44,9 @@ typedef void (*DmSourceEach)(TupleTableSlot *slot, void *arg);
  * instead of inference); the caller has removed or checked all other keys with dm_source_is_option().
  */
 extern DmSource *dm_source_open(const char *text, Jsonb *options);
+/* As dm_source_open, but each JSON record of objects is the text of one column, DM_SOURCE_RECORD. */
+#define DM_SOURCE_RECORD "record"
+extern DmSource *dm_source_open_records(const char *text, Jsonb *options);
 extern bool dm_source_is_option(const char *name);
 /* Comma-separated names of those options, for a message. */
 extern const char *dm_source_option_names(void);
