@@ -13,6 +13,7 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "job/cron.h"
 
 /* Days until the same weekday meets the same date of a leap year at the latest: 29 February over 1900 or 2100, with slack. */
