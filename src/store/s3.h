@@ -92,6 +92,7 @@ extern DmS3Call *dm_s3_put_call(const DmUpload *upload);
 extern char *dm_s3_put_etag(const DmS3Call *call, const char *what);
 extern void dm_s3_call_payload(DmS3Call *call, const char *data, Size len);
 extern void dm_s3_call_describe(DmS3Call *call, const DmUploadOptions *options);
+extern void dm_s3_call_perform_new(DmS3Call *call, const DmUploadOptions *options);
 extern void dm_s3_call_check(const DmS3Call *call, const char *what);
 extern bool dm_s3_object_head(const DmUpload *upload, DmObject *object);
 extern bool dm_s3_object_is_ours(const DmUpload *upload, const char *etag, int64 size);

@@ -120,6 +120,23 @@ dm_s3_call_describe(DmS3Call *call, const DmUploadOptions *options)
 		call->headers[call->nheaders++] = (DmS3Header){"Content-Encoding", options->content_encoding};
 }
 
+/*
+ * Performs the call that makes the object of an upload, on the condition that there is none if options ask for it. A store that
+ * does not know the condition (501) is asked without it: the caller has looked.
+ */
+void
+dm_s3_call_perform_new(DmS3Call *call, const DmUploadOptions *options)
+{
+	if (options->create_only)
+		call->headers[call->nheaders++] = (DmS3Header){"If-None-Match", "*"};
+	dm_http_perform(call->http);
+	if (options->create_only && call->http->state == DM_HTTP_DONE && call->http->status == 501)
+	{
+		call->nheaders--;
+		dm_http_perform(call->http);
+	}
+}
+
 /* Raises unless the call succeeded; what is like "could not write". */
 void
 dm_s3_call_check(const DmS3Call *call, const char *what)
@@ -311,10 +328,8 @@ dm_s3_multipart_complete(const DmUpload *upload, const char *upload_id, List *et
 
 	call->query = psprintf("uploadId=%s", dm_s3_key_encode(upload_id, false));
 	dm_s3_call_payload(call, list, strlen(list));
-	if (upload->options.create_only)
-		call->headers[call->nheaders++] = (DmS3Header){"If-None-Match", "*"};
 	call->http->judge = judge_complete;
-	dm_http_perform(call->http);
+	dm_s3_call_perform_new(call, &upload->options);
 	if (call->http->status == 404 || call->http->status == 412)
 	{
 		ours = expected_etag(etags);

@@ -95,6 +95,19 @@ forget_owner(void *arg)
 	s3->open = NULL;
 }
 
+/*
+ * Raises 42710 if the key is taken and must not be replaced. Asked when the upload begins, and again right before the object is
+ * made, since not all stores heed a condition on the call that makes it.
+ */
+static void
+check_not_there(const S3Upload *s3)
+{
+	DmObject object;
+
+	if (s3->upload.options.create_only && dm_s3_object_head(&s3->upload, &object))
+		dm_upload_raise_exists(s3->upload.bucket, s3->upload.key);
+}
+
 /* Starts an upload in the current memory context; nothing is sent yet but the question whether the key is taken. */
 DmUpload *
 dm_s3_upload_open(DmStore *store, const char *bucket, const char *key, const DmUploadOptions *options)
@@ -102,11 +115,9 @@ dm_s3_upload_open(DmStore *store, const char *bucket, const char *key, const DmU
 	S3Upload *s3 = palloc0(sizeof(S3Upload));
 	int64 memory_max = dm_guc_prefetch_memory_kb * INT64CONST(1024);
 	MemoryContextCallback *callback;
-	DmObject object;
 
 	dm_upload_init(&s3->upload, store, bucket, key, options);
-	if (options->create_only && dm_s3_object_head(&s3->upload, &object))
-		dm_upload_raise_exists(bucket, key);
+	check_not_there(s3);
 	s3->part_size = Max(Min(store->settings->part_size_bytes, memory_max / 2), DM_S3_MIN_PART_BYTES);
 	s3->context = CurrentMemoryContext;
 	s3->subtransaction = GetCurrentSubTransactionId();
@@ -353,12 +364,11 @@ put_object(S3Upload *s3)
 
 	dm_s3_call_payload(call, s3->buffer ? s3->buffer : "", s3->used);
 	dm_s3_call_describe(call, &s3->upload.options);
-	if (s3->upload.options.create_only)
-		call->headers[call->nheaders++] = (DmS3Header){"If-None-Match", "*"};
-	dm_http_perform(call->http);
+	check_not_there(s3);
+	dm_s3_call_perform_new(call, &s3->upload.options);
 	if (call->http->status == 412)
 	{
-		/* There was none when the upload began; a first try may have made it, and its answer was lost. */
+		/* There was none a moment ago; a first try may have made it, and its answer was lost. */
 		etag = buffer_etag(s3);
 		if (!dm_s3_object_is_ours(&s3->upload, etag, s3->bytes))
 			dm_upload_raise_exists(s3->upload.bucket, s3->upload.key);
@@ -377,14 +387,11 @@ put_object(S3Upload *s3)
 static char *
 complete_object(S3Upload *s3)
 {
-	DmObject object;
 	char *etag;
 
 	if (!s3->open)
 		elog(ERROR, "the upload of object \"s3://%s/%s\" was aborted", s3->upload.bucket, s3->upload.key);
-	/* Not all stores heed a condition on the completing call. */
-	if (s3->upload.options.create_only && dm_s3_object_head(&s3->upload, &object))
-		dm_upload_raise_exists(s3->upload.bucket, s3->upload.key);
+	check_not_there(s3);
 	etag = dm_s3_multipart_complete(&s3->upload, s3->upload_id, s3->etags, s3->bytes);
 	dm_s3_open_remove(s3->open);
 	return etag;

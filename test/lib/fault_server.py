@@ -37,6 +37,7 @@ complete, abort. It is met by the first request for a key (or part), and by the 
     tls             is done; bytes that are no TLS                       body    is done not; 200 with an error in the body, twice
     expired         400 ExpiredToken; always                             down    503 SlowDown; always
     hang            nothing for a minute; always                         nolock  If-None-Match is ignored; always
+    unknown         501 if there is an If-None-Match; always
 
 GET /log gives a line a request: seconds since the start, method, path and query, range.
 """
@@ -268,6 +269,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.error(400, "ExpiredToken")
         elif fault == "down" or (fault == "slow" and before < (1 if operation == "abort" else 2)):
             self.error(503, "SlowDown")
+        elif fault == "unknown" and "If-None-Match" in self.headers:
+            self.error(501, "NotImplemented")
         elif fault == "error" and before < 2:
             self.error(500, "InternalError")
         elif fault == "body" and before < 2:

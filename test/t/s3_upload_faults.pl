@@ -116,6 +116,17 @@ like(sql_error($node, cell_sql('f', 'part', 'part-expired.abort-hang')), qr/WARN
 cmp_ok(time - $begin, '<', 20, 'is not waited for');
 like(sql_error($node, cell_sql('f', 'part', 'part-expired.abort-slow')), qr/ExpiredToken(?!.*WARNING)/s, 'an abort is tried twice');
 
+# Who cancels does not wait for a silent store, at none of the steps, and no upload stays open.
+make_server($node, 'c', { %options, timeout => '100s', max_retries => 100 }, \%keys);
+for my $operation (qw(put create part complete))
+{
+	$begin = time;
+	like(sql_error($node, "SET statement_timeout = 1000; " . cell_sql('c', $operation, "$operation-hang.c")), qr/57014: canceling statement due to statement timeout/,
+		"statement_timeout: $operation");
+	cmp_ok(time - $begin, '<', 20, 'long before the store does anything');
+	is(open_uploads("$operation-hang.c"), 0, 'no upload stays open');
+}
+
 # An object is made, but not replaced: a lost answer makes a try find its own object, which is known by its etag. Of no bytes it is one PUT.
 sub unload
 {
@@ -123,11 +134,11 @@ sub unload
 	return "SELECT files, rows FROM datamill.unload(" . quote($query) . ", 's3://$url/x', '{\"server\": \"f\", \"header\": false, \"empty\": \"file\"}')";
 }
 my $rows_of_6mb = "SELECT repeat(md5(g::text), 32) FROM generate_series(1, 6000) g";
-for my $bucket (qw(complete-lost.m complete-cut.m complete-nolock.m))
+for my $bucket (qw(complete-lost.m complete-cut.m complete-nolock.m complete-unknown.m))
 {
 	is($node->safe_psql('postgres', unload($bucket, $rows_of_6mb)), '1|6000', "a new object of parts: $bucket");
 }
-for my $bucket (qw(put-lost.n put-cut.n))
+for my $bucket (qw(put-lost.n put-cut.n put-unknown.n))
 {
 	is($node->safe_psql('postgres', unload($bucket, 'SELECT 1 WHERE false')), '1|0', "a new object without bytes: $bucket");
 }
