@@ -90,3 +90,26 @@ dm_csv_find_end(const DmCsvOptions *options, char newline, DmCsvPhase before, co
 	}
 	return -1;
 }
+
+/* Counts the records that have so many fields, less the others; one without a line's end counts for neither. */
+int
+dm_csv_count_fitting(const DmCsvOptions *options, char newline, int nfields, const char *data, Size len)
+{
+	DmCsvPhase phase = DM_CSV_OUTSIDE;
+	int fields = 1;
+	int count = 0;
+
+	for (Size i = 0; i < len; i++)
+	{
+		if (phase == DM_CSV_OUTSIDE && data[i] == newline)
+		{
+			count += fields == nfields ? 1 : -1;
+			fields = 1;
+			continue;
+		}
+		fields += phase == DM_CSV_OUTSIDE && data[i] == options->delimiter;
+		if (options->escape != options->quote || data[i] == options->quote)
+			phase = next_phase(options, phase, data[i]);
+	}
+	return count;
+}

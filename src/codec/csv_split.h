@@ -28,5 +28,10 @@ extern DmCsvPhase dm_csv_effect_apply(DmCsvEffect effect, DmCsvPhase before);
 /* Index of the first byte that ends a record, where the data begins in a phase and lines end in newline; -1 if none does. */
 extern int64 dm_csv_find_end(const DmCsvOptions *options, char newline, DmCsvPhase before, const char *data,
 							 Size len);
+/*
+ * Of the complete records in data, which begins with a record's first byte: how many have so many fields, less those that have
+ * not. For guessing where nothing is known of the bytes before.
+ */
+extern int dm_csv_count_fitting(const DmCsvOptions *options, char newline, int nfields, const char *data, Size len);
 
 #endif

@@ -112,7 +112,7 @@ forbid_parallel(PlannerInfo *root)
 	}
 }
 
-/* Sets the estimates of rows: sizes of the objects over the width of a row, times the conditions' selectivity. */
+/* Sets the estimates of rows: sizes of the objects times rows a byte, times the conditions' selectivity. */
 static void
 get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 {
@@ -120,6 +120,7 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	Oid user = dm_plan_user(root, rel);
 	DmObjScanSpec spec;
 	DmObjMeasure measure;
+	double pages;
 
 	if (!OidIsValid(user))
 		user = GetUserId();
@@ -132,8 +133,13 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	plan->bytes = measure.bytes;
 	plan->pieces = measure.pieces;
 	collect_needed(rel, plan);
-	rel->tuples = clamp_row_est((double) measure.plain_bytes / estimate_row_bytes(table));
-	rel->pages = (BlockNumber) Min(measure.plain_bytes / BLCKSZ + 1, (int64) MaxBlockNumber);
+	pages = (double) Min(measure.plain_bytes / BLCKSZ + 1, (int64) MaxBlockNumber);
+	/* What ANALYZE has found is scaled to the size of today, as for tables. */
+	if (rel->tuples >= 0 && rel->pages > 0)
+		rel->tuples = clamp_row_est(rel->tuples / rel->pages * pages);
+	else
+		rel->tuples = clamp_row_est((double) measure.plain_bytes / estimate_row_bytes(table));
+	rel->pages = (BlockNumber) pages;
 	rel->rows =
 		clamp_row_est(rel->tuples * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, NULL));
 	rel->fdw_private = plan;

@@ -41,6 +41,7 @@ typedef struct DmS3Scan
 extern void dm_s3_plan_routine(FdwRoutine *routine);
 extern void dm_s3_scan_routine(FdwRoutine *routine);
 extern void dm_s3_parallel_routine(FdwRoutine *routine);
+extern void dm_s3_analyze_routine(FdwRoutine *routine);
 extern void dm_s3_explain_routine(FdwRoutine *routine);
 
 /* s3_scan.c: lists the objects, in the context of the query; in a parallel worker takes those that the leader listed. */

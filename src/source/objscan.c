@@ -152,7 +152,7 @@ record_object(DmObjScan *scan)
 							.size = scan->object->size,
 							.rows = good_rows(scan)};
 
-	if (scan->share || scan->position <= scan->nrecorded)
+	if (scan->share || scan->spec.pieces || scan->position <= scan->nrecorded)
 		return;
 	scan->nrecorded = scan->position;
 	dm_receipt_input(&input);
@@ -277,9 +277,10 @@ dm_objscan_open_object(DmObjScan *scan)
 	DmStream *stored;
 
 	if (!scan->fetch)
-		scan->fetch = scan->share ? dm_objshare_fetch(scan) : dm_fetch_open(scan->store, scan->objects);
-	if (scan->share)
-		dm_objshare_step(scan, true);
+		scan->fetch = scan->share		  ? dm_objshare_fetch(scan)
+					  : scan->spec.pieces ? dm_objsample_fetch(scan)
+										  : dm_fetch_open(scan->store, scan->objects);
+	dm_objshare_step(scan, true);
 	stored = dm_fetch_next_piece(scan->fetch, &scan->piece);
 	if (stored)
 	{
@@ -301,8 +302,7 @@ dm_objscan_open_object(DmObjScan *scan)
 		else
 			open_readers(scan);
 	}
-	if (scan->share)
-		dm_objshare_step(scan, false);
+	dm_objshare_step(scan, false);
 	MemoryContextSwitchTo(old);
 	return stored != NULL;
 }

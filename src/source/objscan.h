@@ -75,6 +75,8 @@ typedef struct DmObjScanSpec
 	/* What loads ask for. */
 	bool listed; /* read `objects`, a list of DmObject* got from dm_objscan_list(), instead of listing */
 	List *objects;
+	List *
+		pieces; /* of DmPiece*, ranges of large objects to read instead of all objects; see dm_objsample_pieces() */
 	bool allow_missing; /* the first header says which columns have a field; all other headers must name the same */
 	void (*object_done)(const DmObject *object, int64 rows,
 						void *arg); /* called at the end of each object, or NULL */
@@ -116,6 +118,16 @@ extern const DmStoreStats *dm_objscan_store_stats(const DmObjScan *scan);
 
 /* The same with what other processes did, of a parallel scan that has ended. */
 extern void dm_objscan_totals(const DmObjScan *scan, DmObjScanStats *stats, DmStoreStats *store);
+
+/*
+ * Splits a list of objects into those of which any range can be read (CSV and JSON lines that do not look compressed) and the others.
+ */
+extern void dm_objsample_split(const DmObjScanSpec *spec, List *objects, List **plain, List **others);
+/*
+ * Random ranges of such objects, a list of DmPiece* in the current memory context: about so many bytes of all of them, each byte as
+ * likely as any other. Which records of a range of CSV are read is guessed, by their number of fields.
+ */
+extern List *dm_objsample_pieces(List *objects, int64 bytes);
 
 /* What the planner knows of the objects that match a URL. */
 typedef struct DmObjMeasure

@@ -125,6 +125,7 @@ struct DmObjScan
 	DmObjHead head;
 	DmCsvPhase phase; /* in which piece number phase_before begins */
 	int phase_before;
+	int next_piece;		   /* of spec.pieces */
 	DmObjScanStats others; /* what other processes have done */
 	DmStoreStats others_store;
 
@@ -183,6 +184,9 @@ extern DmFetch *dm_objshare_fetch(DmObjScan *scan);
 extern int64 dm_objshare_range_end(const DmObjShare *share, const DmPiece *piece);
 extern DmCsvPhase dm_objshare_phase(DmObjScan *scan);
 extern void dm_objshare_step(DmObjScan *scan, bool inside);
+/* objscan_sample.c: the fetch of spec.pieces; guesses the phase that the current one begins in, false if it cannot. */
+extern DmFetch *dm_objsample_fetch(DmObjScan *scan);
+extern bool dm_objsample_phase(const DmObjScan *scan, DmCsvPhase *phase);
 /* objscan_split.c: opens the current piece, a range; ends it before a record; its size. */
 extern void dm_objsplit_open(DmObjScan *scan);
 extern bool dm_objsplit_is_behind(DmObjScan *scan);

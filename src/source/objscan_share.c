@@ -452,6 +452,8 @@ dm_objshare_fetch(DmObjScan *scan)
 int64
 dm_objshare_range_end(const DmObjShare *share, const DmPiece *piece)
 {
+	if (!share) /* a sample */
+		return piece->number;
 	return Min(piece->start + share->range_bytes, piece->object->size);
 }
 
@@ -473,8 +475,11 @@ publish_piece(void *arg, const DmPiece *piece)
 void
 dm_objshare_step(DmObjScan *scan, bool inside)
 {
-	ShareMember *member = &share_members(scan->share)[scan->member];
+	ShareMember *member;
 
+	if (!scan->share)
+		return;
+	member = &share_members(scan->share)[scan->member];
 	pg_atomic_write_u32(&member->inside, inside);
 	pg_atomic_write_u32(&member->steps, pg_atomic_read_u32(&member->steps) + 1);
 }

@@ -16,6 +16,8 @@
 /* Bytes of the first fetch behind what is there; each further one is twice as large, up to the other. */
 #define DM_MORE_BYTES (64 * 1024)
 #define DM_MAX_MORE_BYTES (8 * 1024 * 1024)
+/* Bytes of all of them, in a sample. */
+#define DM_MAX_SAMPLE_BYTES (1024 * 1024)
 
 /* All bytes of an object from a place on: those of a range that are there, then what is fetched on demand. */
 typedef struct RangeStream
@@ -25,6 +27,7 @@ typedef struct RangeStream
 	const char *data; /* bytes that are there and not handed out yet */
 	Size len;
 	int64 next; /* offset of the first byte behind them */
+	int64 last; /* nothing is fetched from here on */
 	int64 more; /* bytes to fetch there */
 	DmPiece piece;
 	DmFetch *fetch; /* of the bytes behind the range, or NULL */
@@ -36,11 +39,11 @@ next_more(void *arg, int ahead, DmPiece *piece)
 {
 	RangeStream *stream = arg;
 
-	if (ahead > 0 || stream->next >= stream->scan->piece.object->size)
+	if (ahead > 0 || stream->next >= stream->last)
 		return false;
 	*piece = (DmPiece){.object = stream->scan->piece.object,
 					   .start = stream->next,
-					   .end = Min(stream->next + stream->more, stream->scan->piece.object->size),
+					   .end = Min(stream->next + stream->more, stream->last),
 					   .is_range = true};
 	stream->next = piece->end;
 	stream->more = Min(stream->more * 2, DM_MAX_MORE_BYTES);
@@ -111,6 +114,9 @@ range_open(DmObjScan *scan, int64 from, const char *data, Size len)
 	stream->len = len;
 	stream->next = from + (int64) len;
 	stream->more = DM_MORE_BYTES;
+	stream->last = scan->piece.object->size;
+	if (!scan->share) /* a sample, whose last record may begin at a wrong guess */
+		stream->last = Min(stream->last, stream->next + DM_MAX_SAMPLE_BYTES);
 	return stream;
 }
 
@@ -148,6 +154,7 @@ find_first(DmObjScan *scan, int64 *first)
 {
 	const DmPiece *piece = &scan->piece;
 	const Size len = scan->range_end - piece->start;
+	DmCsvPhase phase;
 	const bool skips = scan->spec.csv.header || scan->spec.tweaks.ignore_header > 0;
 	int64 at;
 
@@ -166,7 +173,11 @@ find_first(DmObjScan *scan, int64 *first)
 		return false;
 	if (skips && *first > piece->start)
 		return true;
-	at = dm_csv_find_end(&scan->spec.csv, scan->head.newline, dm_objshare_phase(scan), piece->data, len);
+	if (scan->share)
+		phase = dm_objshare_phase(scan);
+	else if (!dm_objsample_phase(scan, &phase))
+		return false;
+	at = dm_csv_find_end(&scan->spec.csv, scan->head.newline, phase, piece->data, len);
 	*first = piece->start + at + 1;
 	return at >= 0;
 }
@@ -180,8 +191,11 @@ open_first_range(DmObjScan *scan)
 	DmStream *bytes = dm_stream_plain_open(&stream->head);
 
 	scan->stored = &stream->head;
-	if (!dm_stream_is_plain(bytes))
-		scan->range_end = PG_INT64_MAX;
+	scan->head.is_plain = dm_stream_is_plain(bytes);
+	if (!scan->head.is_plain)
+		scan->range_end = scan->share ? PG_INT64_MAX : -1;
+	if (scan->range_end < 0)
+		return;
 	if (scan->spec.format != DM_FORMAT_CSV)
 	{
 		dm_objscan_open_json(scan, bytes);
@@ -198,7 +212,7 @@ dm_objsplit_bytes(const DmObjScan *scan)
 {
 	if (!scan->piece.is_range || scan->range_end == PG_INT64_MAX)
 		return (int64) scan->stored->bytes_out;
-	if (scan->in_middle && !scan->head.is_plain)
+	if (!scan->head.is_plain)
 		return 0;
 	return dm_objshare_range_end(scan->share, &scan->piece) - scan->piece.start;
 }
