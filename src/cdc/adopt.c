@@ -93,16 +93,13 @@ dm_adopt_has_key(Oid current, List *keys)
 /*
  * Adds to the table what makes it the current table of *dataset (whose keys and settings are set): columns, key, history
  * and views, and stores the dataset. All rows are versions that start at the effective date and that the merge made.
- * Returns how many there are. Raises if something is in the way.
+ * Returns how many there are. Raises if something is in the way. The caller owns the table and has locked it.
  */
 int64
 dm_dataset_adopt(const RangeVar *target, Oid current, DmDataset *dataset, Datum effective, int64 merge_id)
 {
 	TupleDesc columns = dm_adopt_columns(current);
 
-	if (!dm_relation_is_owned(current))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(current));
-	LockRelationOid(current, AccessExclusiveLock);
 	table_check(current, dataset);
 	dm_dataset_check_columns(columns, dataset);
 	keys_check(current, dataset);

@@ -40,11 +40,12 @@ typedef struct DmDataset
 	DmSettings settings;
 	Jsonb *stored_settings; /* what they were made from */
 	TimestampTz
-		pruned_through; /* history lacks versions that ended up to then (a date: its midnight in UTC); DT_NOBEGIN for none */
+		pruned_through; /* history lacks versions that ended by then (a date: midnight in UTC), or DT_NOBEGIN */
 	const char *name;	/* qualified and quoted, for messages and statements */
 	List *keys;			/* of char* */
 	List *untracked;	/* of char*; those that are of kind 1 among them */
 	List *absent;		/* of char*: columns that the source of this merge lacks, by leave of on_missing_column */
+	char *narrower;		/* a column narrower than what this merge's source gives, with both types; or NULL */
 	bool close_deletes; /* a key that is missing from a full source ends its version */
 	Oid effective_type; /* DATEOID or TIMESTAMPTZOID; of a feed, the type of its sequence */
 	Oid feed;			/* table of a feed's points; InvalidOid for other datasets */

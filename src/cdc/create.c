@@ -10,6 +10,7 @@
 #include "nodes/parsenodes.h"
 #include "parser/parse_type.h"
 #include "parser/parser.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -17,6 +18,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/names.h"
 #include "cdc/adopt.h"
 #include "cdc/create.h"
@@ -297,6 +299,9 @@ table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *spec, const D
 	int64 merge_id = dm_dataset_next_merge();
 	int64 rows;
 
+	if (!dm_relation_is_owned(current))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(current));
+	LockRelationOid(current, AccessExclusiveLock);
 	if (spec->columns || spec->source)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

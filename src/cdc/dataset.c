@@ -168,6 +168,7 @@ dataset_read(Oid current, DmDataset *dataset)
 		dataset->sensitive_history = nulls[16] ? InvalidOid : DatumGetObjectId(row[16]);
 		dataset->pruned_through = nulls[17] ? DT_NOBEGIN : DatumGetTimestampTz(row[17]);
 		dataset->absent = NIL;
+		dataset->narrower = NULL;
 	}
 	dm_catalog_end(&scope);
 	MemoryContextSwitchTo(caller);

@@ -20,9 +20,10 @@
 #include "cdc/adopt.h"
 #include "cdc/intake.h"
 
-static bool column_settle(DmDataset *dataset, Form_pg_attribute offered);
+static bool column_settle(DmDataset *dataset, Form_pg_attribute offered, bool is_guessed);
 static void column_add(const DmDataset *dataset, Form_pg_attribute offered);
 static void column_widen(const DmDataset *dataset, Oid current, Oid history, Form_pg_attribute offered);
+static List *views_drop(const DmDataset *dataset, Form_pg_attribute offered);
 static void absent_find(DmDataset *dataset, const DmSource *source);
 static bool is_wider(Form_pg_attribute column, Form_pg_attribute than);
 static bool is_wider_numeric(int32 typmod, int32 than);
@@ -44,11 +45,12 @@ dm_drift_settle(DmDataset *dataset, const DmSource *source)
 	List *altered = NIL;
 
 	dataset->absent = NIL;
+	dataset->narrower = NULL;
 	if (source->offered->natts == 0)
 		return;
-	for (int i = 0; i < source->offered->natts && dm_drift_may_alter(dataset); i++)
+	for (int i = 0; i < source->offered->natts; i++)
 	{
-		if (column_settle(dataset, TupleDescAttr(source->offered, i)))
+		if (column_settle(dataset, TupleDescAttr(source->offered, i), source->kind == DM_SOURCE_OBJECTS))
 			altered = lappend(altered, NameStr(TupleDescAttr(source->offered, i)->attname));
 	}
 	if (altered)
@@ -64,9 +66,12 @@ dm_drift_settle(DmDataset *dataset, const DmSource *source)
 		absent_find(dataset, source);
 }
 
-/* Adds or widens the column that the source offers, if it is new or wider. Returns whether it was. */
+/*
+ * Adds or widens the column that the source offers, if it is new or wider. Returns whether it was. A type that was guessed
+ * from text widens none: every integer is guessed to be a bigint.
+ */
 static bool
-column_settle(DmDataset *dataset, Form_pg_attribute offered)
+column_settle(DmDataset *dataset, Form_pg_attribute offered, bool is_guessed)
 {
 	const char *name = NameStr(offered->attname);
 	bool is_sensitive = dm_names_has(dataset->settings.sensitive, name);
@@ -83,13 +88,21 @@ column_settle(DmDataset *dataset, Form_pg_attribute offered)
 		column_add(dataset, offered);
 		return true;
 	}
-	if (!dataset->settings.widen || number < 0 || dm_name_is_added(dataset, name))
+	if (is_guessed || number < 0 || dm_name_is_added(dataset, name))
 		return false;
 	rel = table_open(current, AccessShareLock);
 	stored = *TupleDescAttr(RelationGetDescr(rel), number - 1);
 	table_close(rel, NoLock);
 	if (!is_wider(offered, &stored))
 		return false;
+	if (!dataset->settings.widen)
+	{
+		dataset->narrower = psprintf("column \"%s\" is %s and the source gives %s",
+									 name,
+									 format_type_with_typemod(stored.atttypid, stored.atttypmod),
+									 format_type_with_typemod(offered->atttypid, offered->atttypmod));
+		return false;
+	}
 	column_widen(dataset, current, history, offered);
 	if (is_sensitive || !OidIsValid(dataset->sensitive) || !dm_names_has(dataset->keys, name))
 		return true;
@@ -134,7 +147,7 @@ column_widen(const DmDataset *dataset, Oid current, Oid history, Form_pg_attribu
 	const char *name = quote_identifier(NameStr(offered->attname));
 	const char *type = dm_column_type(offered);
 	char *alter = psprintf("ALTER COLUMN %s TYPE %s", name, type);
-	List *grants = dm_dataset_views_drop(dataset);
+	List *grants = views_drop(dataset, offered);
 	ListCell *cell;
 
 	if (dm_names_has(dataset->settings.previous, NameStr(offered->attname)))
@@ -156,6 +169,40 @@ column_widen(const DmDataset *dataset, Oid current, Oid history, Form_pg_attribu
 	UpdateActiveSnapshotCommandId();
 }
 
+/* Drops the dataset's views; raises 2BP01 in words of its own if others are made of them. Returns their grants. */
+static List *
+views_drop(const DmDataset *dataset, Form_pg_attribute offered)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List *volatile grants = NIL;
+
+	PG_TRY();
+	{
+		grants = dm_dataset_views_drop(dataset);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("column \"%s\" of dataset %s cannot get type %s",
+						NameStr(offered->attname),
+						dataset->name,
+						format_type_with_typemod(offered->atttypid, offered->atttypmod)),
+				 errdetail("Its views are made anew for that, and other objects depend on them: %s.",
+						   error->detail ? error->detail : error->message),
+				 errhint("Drop those, merge, and create them again.")));
+	}
+	PG_END_TRY();
+	return grants;
+}
+
 /* Notes the business columns other than keys that the source does not offer. */
 static void
 absent_find(DmDataset *dataset, const DmSource *source)
@@ -174,7 +221,10 @@ absent_find(DmDataset *dataset, const DmSource *source)
 	}
 }
 
-/* True if every value of the type `than` is one of the column's type, with the same meaning of equality. */
+/*
+ * True if every value of the type `than` is one of the column's type, with the same meaning of equality. Text is no wider
+ * varchar: it is what every literal is, and says nothing of lengths.
+ */
 static bool
 is_wider(Form_pg_attribute column, Form_pg_attribute than)
 {
@@ -194,8 +244,7 @@ is_wider(Form_pg_attribute column, Form_pg_attribute than)
 	if (than->atttypid == FLOAT4OID)
 		return column->atttypid == FLOAT8OID;
 	if (than->atttypid == VARCHAROID && than->atttypmod >= 0)
-		return (column->atttypid == VARCHAROID || column->atttypid == TEXTOID) &&
-			   (column->atttypmod < 0 || column->atttypmod > than->atttypmod);
+		return column->atttypid == VARCHAROID && (column->atttypmod < 0 || column->atttypmod > than->atttypmod);
 	if (than->atttypid == NUMERICOID && column->atttypid == NUMERICOID && than->atttypmod >= 0)
 		return is_wider_numeric(column->atttypmod, than->atttypmod);
 	return false;

@@ -182,6 +182,7 @@ period_bounds(const DmDataset *dataset, Datum effective, struct pg_tm *from, str
 	else if (timestamp2tm(DatumGetTimestampTz(effective), NULL, from, &fraction, NULL, NULL) != 0)
 		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("effective date is out of range")));
 	from->tm_hour = from->tm_min = from->tm_sec = 0;
+	from->tm_isdst = 0; /* without it no zone is written */
 	from->tm_mday = 1;
 	if (dataset->settings.partition == DM_PERIOD_YEAR)
 		from->tm_mon = 1;

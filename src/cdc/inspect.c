@@ -59,6 +59,7 @@ dm_dataset_check(const char *target, ReturnSetInfo *result)
 	char *history;
 
 	dataset_read_as_caller(target, &dataset, &history);
+	dm_dataset_check_sensitive(&dataset);
 	part_check(&dataset, dataset.name, history, result);
 	edits_find(&dataset, dataset.current, dataset.history, result);
 	if (!OidIsValid(dataset.sensitive))

@@ -33,6 +33,8 @@ struct DmIntake
 
 static TupleDesc given_desc(DmIntake *intake);
 static void order_find(DmIntake *intake);
+static void narrower_hint(void *arg);
+static int64 rows_run(DmIntake *intake, DmSourceEach each, void *arg);
 static void row_take(TupleTableSlot *slot, void *arg);
 static void row_sort(DmIntake *intake, TupleTableSlot *slot);
 static void last_give(DmIntake *intake);
@@ -60,6 +62,32 @@ dm_intake_bind(const DmDataset *dataset, const DmShape *shape, DmSource *source)
 /* Runs the source and calls each() as dm_source_run() does. Returns the number of rows that the source had. */
 int64
 dm_intake_run(DmIntake *intake, DmSourceEach each, void *arg)
+{
+	ErrorContextCallback callback = {error_context_stack, narrower_hint, intake};
+	int64 rows;
+
+	if (!intake->dataset->narrower)
+		return rows_run(intake, each, arg);
+	error_context_stack = &callback;
+	rows = rows_run(intake, each, arg);
+	error_context_stack = callback.previous;
+	return rows;
+}
+
+/* Says which column may be too narrow, where a value does not fit. */
+static void
+narrower_hint(void *arg)
+{
+	const DmIntake *intake = arg;
+
+	if (geterrcode() == ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE || geterrcode() == ERRCODE_STRING_DATA_RIGHT_TRUNCATION)
+		errhint("Perhaps it is this: %s. Option on_type_change widen gives the dataset's column the wider type.",
+				intake->dataset->narrower);
+}
+
+/* As dm_intake_run. */
+static int64
+rows_run(DmIntake *intake, DmSourceEach each, void *arg)
 {
 	const DmShape *shape = intake->shape;
 
