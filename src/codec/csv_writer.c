@@ -24,6 +24,7 @@ typedef struct CsvWriter
 	DmRecordWriter head;
 	TupleDesc desc;
 	DmCsvWriteOptions options;
+	int options_null_len;
 	const char *null; /* in the encoding written */
 	int null_len;
 	bool recode;	   /* values are in another encoding than the bytes written */
@@ -58,20 +59,20 @@ append_quoted(const CsvWriter *writer, const char *text, int len, StringInfo out
 	const char *end = text + len;
 	const char *start = text; /* of what is not yet appended */
 
-	appendStringInfoChar(out, writer->options.quote);
+	appendStringInfoCharMacro(out, writer->options.quote);
 	while (text < end)
 	{
 		if (*text == writer->options.quote || *text == writer->options.escape)
 		{
-			appendBinaryStringInfo(out, start, (int) (text - start));
-			appendStringInfoChar(out, writer->options.escape);
+			dm_append(out, start, (int) (text - start));
+			appendStringInfoCharMacro(out, writer->options.escape);
 			start = text;
 		}
 		text +=
 			writer->embeds_ascii && IS_HIGHBIT_SET(*text) ? pg_encoding_mblen(writer->options.encoding, text) : 1;
 	}
-	appendBinaryStringInfo(out, start, (int) (Min(text, end) - start));
-	appendStringInfoChar(out, writer->options.quote);
+	dm_append(out, start, (int) (Min(text, end) - start));
+	appendStringInfoCharMacro(out, writer->options.quote);
 }
 
 /* Appends a value that is in the database's encoding. */
@@ -79,7 +80,7 @@ static void
 append_value(const CsvWriter *writer, const char *text, int len, bool quotes, StringInfo out)
 {
 	/* As COPY does, the text of NULL is compared before the change of encoding. */
-	if (len == (int) strlen(writer->options.null) && memcmp(text, writer->options.null, len) == 0)
+	if (len == writer->options_null_len && memcmp(text, writer->options.null, len) == 0)
 		quotes = true;
 	if (writer->recode)
 	{
@@ -89,7 +90,7 @@ append_value(const CsvWriter *writer, const char *text, int len, bool quotes, St
 	if (quotes || needs_quotes(writer, text, len))
 		append_quoted(writer, text, len, out);
 	else
-		appendBinaryStringInfo(out, text, len);
+		dm_append(out, text, len);
 }
 
 /* Appends a record; see record_writer.h. */
@@ -108,13 +109,13 @@ csv_record(DmRecordWriter *head, const Datum *values, const bool *nulls, StringI
 			appendStringInfoCharMacro(out, writer->options.delimiter);
 		if (nulls[column->attribute])
 		{
-			appendBinaryStringInfo(out, writer->null, writer->null_len);
+			dm_append(out, writer->null, writer->null_len);
 			continue;
 		}
 		head->attribute = column->attribute;
 		text = column->formatter.format(&column->formatter, values[column->attribute], &len);
 		if (column->plain)
-			appendBinaryStringInfo(out, text, len);
+			dm_append(out, text, len);
 		else
 			append_value(writer, text, len, column->force_quote, out);
 	}
@@ -135,10 +136,10 @@ csv_begin(DmRecordWriter *head, StringInfo out)
 		const char *name = NameStr(TupleDescAttr(writer->desc, writer->columns[i].attribute)->attname);
 
 		if (i > 0)
-			appendStringInfoChar(out, writer->options.delimiter);
+			appendStringInfoCharMacro(out, writer->options.delimiter);
 		append_value(writer, name, (int) strlen(name), false, out);
 	}
-	appendStringInfoChar(out, '\n');
+	appendStringInfoCharMacro(out, '\n');
 }
 
 /* Appends nothing: a CSV file has no end of its own. */
@@ -196,6 +197,7 @@ dm_csv_writer_make(TupleDesc desc, const DmCsvWriteOptions *options)
 	writer->null = options->null;
 	if (writer->recode)
 		writer->null = pg_server_to_any(options->null, (int) strlen(options->null), options->encoding);
+	writer->options_null_len = (int) strlen(options->null);
 	writer->null_len = (int) strlen(writer->null);
 	writer->special[(unsigned char) options->delimiter] = true;
 	writer->special[(unsigned char) options->quote] = true;

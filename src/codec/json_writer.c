@@ -65,14 +65,14 @@ append_string(StringInfo out, const char *text, int len)
 	const char *end = text + len;
 	const char *start = text; /* of what is not yet appended */
 
-	appendStringInfoChar(out, '"');
+	appendStringInfoCharMacro(out, '"');
 	for (; text < end; text++)
 	{
 		const char *escape = NULL;
 
 		if (likely((unsigned char) *text >= ' ' && *text != '"' && *text != '\\'))
 			continue;
-		appendBinaryStringInfo(out, start, (int) (text - start));
+		dm_append(out, start, (int) (text - start));
 		start = text + 1;
 		switch (*text)
 		{
@@ -88,8 +88,8 @@ append_string(StringInfo out, const char *text, int len)
 		if (escape)
 			appendStringInfoString(out, escape);
 	}
-	appendBinaryStringInfo(out, start, (int) (end - start));
-	appendStringInfoChar(out, '"');
+	dm_append(out, start, (int) (end - start));
+	appendStringInfoCharMacro(out, '"');
 }
 
 /* Appends the text of a json Datum. */
@@ -98,7 +98,7 @@ append_json(StringInfo out, Datum json)
 {
 	struct varlena *text = PG_DETOAST_DATUM_PACKED(json);
 
-	appendBinaryStringInfo(out, VARDATA_ANY(text), (int) VARSIZE_ANY_EXHDR(text));
+	dm_append(out, VARDATA_ANY(text), (int) VARSIZE_ANY_EXHDR(text));
 }
 
 /* Appends a date or time as a string of ISO 8601. */
@@ -108,9 +108,9 @@ append_time(const JsonColumn *column, Datum value, StringInfo out)
 	char text[MAXDATELEN + 1];
 
 	JsonEncodeDateTime(text, value, column->type, NULL);
-	appendStringInfoChar(out, '"');
+	appendStringInfoCharMacro(out, '"');
 	appendStringInfoString(out, text);
-	appendStringInfoChar(out, '"');
+	appendStringInfoCharMacro(out, '"');
 }
 
 /* Appends one value that is not NULL. */
@@ -132,7 +132,7 @@ append_value(JsonColumn *column, Datum value, StringInfo out)
 	text = column->formatter.format(&column->formatter, value, &len);
 	if (column->kind == JSON_INTEGER || column->kind == JSON_JSON ||
 		(column->kind == JSON_NUMBER && IsValidJsonNumber(text, len)))
-		appendBinaryStringInfo(out, text, len);
+		dm_append(out, text, len);
 	else
 		append_string(out, text, len);
 }
@@ -161,22 +161,22 @@ json_record(DmRecordWriter *head, const Datum *values, const bool *nulls, String
 		appendStringInfoString(out, ",\n");
 	writer->is_first = false;
 	if (writer->ncolumns == 0)
-		appendStringInfoChar(out, '{');
+		appendStringInfoCharMacro(out, '{');
 	for (int i = 0; i < writer->ncolumns; i++)
 	{
 		JsonColumn *column = &writer->columns[i];
 
 		head->attribute = column->attribute;
-		appendBinaryStringInfo(out, column->name, column->name_len);
+		dm_append(out, column->name, column->name_len);
 		if (nulls[column->attribute])
-			appendBinaryStringInfo(out, "null", 4);
+			dm_append(out, "null", 4);
 		else
 			append_value(column, values[column->attribute], out);
 	}
 	head->attribute = -1;
-	appendStringInfoChar(out, '}');
+	appendStringInfoCharMacro(out, '}');
 	if (!writer->as_array)
-		appendStringInfoChar(out, '\n');
+		appendStringInfoCharMacro(out, '\n');
 	if (writer->encoding != GetDatabaseEncoding())
 		recode(writer, out, start);
 }
@@ -189,7 +189,7 @@ json_begin(DmRecordWriter *head, StringInfo out)
 
 	writer->is_first = true;
 	if (writer->as_array)
-		appendStringInfoChar(out, '[');
+		appendStringInfoCharMacro(out, '[');
 }
 
 /* Appends what a file ends with. */

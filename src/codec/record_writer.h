@@ -35,6 +35,20 @@ typedef struct DmCsvWriteOptions
 	Bitmapset *force_quote; /* attnums whose values are in quotes, if they are not NULL */
 } DmCsvWriteOptions;
 
+/* appendBinaryStringInfo() without the call, where there is room. */
+static inline void
+dm_append(StringInfo out, const char *data, int len)
+{
+	if (unlikely(out->maxlen - out->len <= len))
+	{
+		appendBinaryStringInfo(out, data, len);
+		return;
+	}
+	memcpy(out->data + out->len, data, len);
+	out->len += len;
+	out->data[out->len] = '\0';
+}
+
 /* Both make a writer in the current memory context. options are copied, desc must outlive it. */
 extern DmRecordWriter *dm_csv_writer_make(TupleDesc desc, const DmCsvWriteOptions *options);
 /* A record a line, or with as_array one array of them. */

@@ -76,7 +76,7 @@ static void partitions_make(DmUnload *unload, TupleDesc columns);
 static void put_unsorted(DmUnload *unload, TupleTableSlot *slot);
 static void drain_sorted(DmUnload *unload);
 static void file_begin(DmUnload *unload);
-static void file_end(DmUnload *unload);
+static void file_end(DmUnload *unload, bool is_only);
 static void publish(DmUnload *unload);
 
 /* Returns the index of a column by its name; raises 42703 if there is none. */
@@ -248,7 +248,7 @@ put_record(DmUnload *unload, const Datum *values, const bool *nulls)
 	if (unload->options.max_file_bytes > 0 && unload->file->rows > 0 && !record_fits(unload, &start))
 	{
 		unload->chunk.len = start;
-		file_end(unload);
+		file_end(unload, false);
 		file_begin(unload);
 		append_record(unload, values, nulls);
 	}
@@ -283,9 +283,9 @@ file_begin(DmUnload *unload)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Ends the open file. */
+/* Ends the open file. The only one that there will be is not sealed: to publish it at once is fewer requests. */
 static void
-file_end(DmUnload *unload)
+file_end(DmUnload *unload, bool is_only)
 {
 	MemoryContext caller = MemoryContextSwitchTo(unload->context);
 	DmProgress done = unload->reported;
@@ -293,6 +293,8 @@ file_end(DmUnload *unload)
 	unload->writer->end(unload->writer, &unload->chunk);
 	chunk_write(unload, unload->chunk.len);
 	dm_unload_file_end(unload->file);
+	if (!is_only)
+		dm_unload_file_seal(unload->file);
 	unload->files = lappend(unload->files, unload->file);
 	unload->bytes += unload->file->bytes;
 	done.objects++;
@@ -390,7 +392,7 @@ enter_folder(DmUnload *unload, Datum folder)
 	if (unload->file && (int) strlen(unload->folder) == len && memcmp(unload->folder, VARDATA_ANY(text), len) == 0)
 		return;
 	if (unload->file)
-		file_end(unload);
+		file_end(unload, false);
 	unload->folder = MemoryContextStrdup(unload->context, pnstrdup(VARDATA_ANY(text), len));
 	unload->number = 0;
 }
@@ -437,6 +439,7 @@ manifest_write(DmUnload *unload)
 										   "application/json");
 	dm_unload_file_write(unload->manifest, utf8, strlen(utf8));
 	dm_unload_file_end(unload->manifest);
+	dm_unload_file_seal(unload->manifest);
 }
 
 /* Writes what waits, makes all objects appear, and counts them. */
@@ -450,7 +453,7 @@ dm_unload_finish(DmUnload *unload, DmUnloadResult *result)
 	if (!unload->file && unload->files == NIL && unload->npartitions == 0 && !unload->options.no_empty_file)
 		file_begin(unload);
 	if (unload->file)
-		file_end(unload);
+		file_end(unload, unload->files == NIL && unload->options.manifest == DM_MANIFEST_NONE);
 	if (unload->options.manifest != DM_MANIFEST_NONE)
 		manifest_write(unload);
 	publish(unload);
@@ -475,20 +478,34 @@ publish_error_context(void *arg)
 	errcontext("publishing object %d of %d; those before it are there", publishing->done + 1, publishing->all);
 }
 
-/* Is the key one of those that were written? */
-static bool
-is_written(const DmUnload *unload, const char *key)
+/* Orders keys by their bytes. */
+static int
+compare_keys(const void *a, const void *b)
 {
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* Removes the objects that stood there before, but for those that were replaced. */
+static void
+remove_existing(const DmUnload *unload)
+{
+	int count = 0;
+	const char **keys = palloc(sizeof(char *) * (list_length(unload->files) + 1));
 	ListCell *cell;
 
-	if (unload->manifest && strcmp(unload->manifest->key, key) == 0)
-		return true;
 	foreach (cell, unload->files)
+		keys[count++] = ((DmUnloadFile *) lfirst(cell))->key;
+	if (unload->manifest)
+		keys[count++] = unload->manifest->key;
+	qsort(keys, count, sizeof(char *), compare_keys);
+	foreach (cell, unload->existing)
 	{
-		if (strcmp(((DmUnloadFile *) lfirst(cell))->key, key) == 0)
-			return true;
+		DmObject *object = lfirst(cell);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!bsearch(&object->key, keys, count, sizeof(char *), compare_keys))
+			dm_store_delete(unload->names->store, object);
 	}
-	return false;
 }
 
 /* Makes all objects appear, the manifest last, then removes those that are to go. */
@@ -504,19 +521,14 @@ publish(DmUnload *unload)
 	{
 		DmUnloadFile *file = lfirst(cell);
 
-		file->object = dm_upload_publish(file->upload);
+		CHECK_FOR_INTERRUPTS();
+		dm_unload_file_publish(file);
 		publishing.done++;
 	}
 	if (unload->manifest)
-		unload->manifest->object = dm_upload_publish(unload->manifest->upload);
+		dm_unload_file_publish(unload->manifest);
 	error_context_stack = callback.previous;
-	foreach (cell, unload->existing)
-	{
-		DmObject *object = lfirst(cell);
-
-		if (!is_written(unload, object->key))
-			dm_store_delete(unload->names->store, object);
-	}
+	remove_existing(unload);
 }
 
 /* Adds one file to the receipt. */

@@ -85,6 +85,7 @@ typedef struct DmUnloadFile
 	int64 rows;
 	int64 bytes; /* as stored, once it has ended */
 	char *sha256;
+	bool is_sealed;
 	DmObject *object; /* once it is published */
 	/* While it is open: */
 	MemoryContext context;
@@ -100,6 +101,8 @@ extern void dm_unload_file_write(DmUnloadFile *file, const char *data, Size len)
 extern bool dm_unload_file_fits(DmUnloadFile *file, const DmUnloadOptions *options, Size waiting);
 extern void dm_unload_file_flush(DmUnloadFile *file);
 extern void dm_unload_file_end(DmUnloadFile *file);
+extern void dm_unload_file_seal(DmUnloadFile *file);
+extern void dm_unload_file_publish(DmUnloadFile *file);
 
 /* unload_names.c: keys of files, and objects that are there already. */
 typedef struct DmUnloadNames

@@ -90,7 +90,7 @@ dm_unload_file_flush(DmUnloadFile *file)
 	file->pending = 0;
 }
 
-/* Ends a file and brings all of it to the store, where nobody sees it yet. Only what is small is kept of it. */
+/* Ends a file: all its bytes are with the upload. Only what is small is kept of it. */
 void
 dm_unload_file_end(DmUnloadFile *file)
 {
@@ -101,5 +101,19 @@ dm_unload_file_end(DmUnloadFile *file)
 	file->context = NULL;
 	file->top = NULL;
 	file->stored = NULL;
+}
+
+/* Brings all of a file that has ended to the store, where nobody sees it yet. */
+void
+dm_unload_file_seal(DmUnloadFile *file)
+{
 	dm_upload_seal(file->upload);
+	file->is_sealed = true;
+}
+
+/* Makes a file appear. One that was not sealed, being the only one, is sent at once if it is small. */
+void
+dm_unload_file_publish(DmUnloadFile *file)
+{
+	file->object = file->is_sealed ? dm_upload_publish(file->upload) : dm_upload_finish(file->upload);
 }
