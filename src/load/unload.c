@@ -516,6 +516,9 @@ publish(DmUnload *unload)
 	ErrorContextCallback callback = {error_context_stack, publish_error_context, &publishing};
 	ListCell *cell;
 
+	/* What has come in the meantime is found before the first object appears, not after some. */
+	if (publishing.all > 1 && unload->options.overwrite == DM_OVERWRITE_REFUSE)
+		(void) dm_unload_names_existing(unload->names, &unload->options);
 	error_context_stack = &callback;
 	foreach (cell, unload->files)
 	{

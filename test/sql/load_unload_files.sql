@@ -75,6 +75,16 @@ SELECT datamill.unload('SELECT 10 / (2000 - id) AS a, region FROM t ORDER BY id'
 SELECT name, pg_read_file(:'root' || '/' || name) FROM files('over');
 SELECT name FROM files('fails');
 
+-- Nor does an object that has come in the meantime, whichever of ours it is in the way of.
+SELECT set_config('test.copy', :'root' || '/meantime/f_00001.csv', false) IS NULL AS a;
+CREATE FUNCTION meantime(id int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+  IF id = 3000 THEN EXECUTE format('COPY (SELECT ''another'') TO %L', current_setting('test.copy')); END IF;
+  RETURN id;
+END $$;
+SELECT datamill.unload('SELECT unload_f.meantime(id) AS id FROM unload_f.t', 's3://unload/meantime/f_', '{"max_file_size": "8kB"}');
+SELECT name, pg_read_file(:'root' || '/' || name) FROM files('meantime');
+
 -- No rows: a file with the header, or none.
 SELECT files, rows, bytes FROM datamill.unload('SELECT * FROM t WHERE false', 's3://unload/empty/a');
 SELECT files, rows, bytes FROM datamill.unload('SELECT * FROM t WHERE false', 's3://unload/empty/b', '{"empty": "none", "manifest": true}');
