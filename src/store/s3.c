@@ -352,7 +352,9 @@ dm_s3_call_judge(DmHttpRequest *request)
 	dm_s3_call_error(call, &error);
 	if (strcmp(error.code, "RequestTimeout") == 0 || strcmp(error.code, "SlowDown") == 0)
 		return DM_HTTP_RETRY;
-	if (is_about_lost_keys(error.code) && dm_credentials_reject(credentials, call->keys_serial))
+	/* The answer to a HEAD has no body to say so: a 400 is all that S3 makes of keys that have expired. */
+	if ((is_about_lost_keys(error.code) || (strcmp(call->method, "HEAD") == 0 && request->status == 400)) &&
+		dm_credentials_reject(credentials, call->keys_serial))
 		return DM_HTTP_AGAIN;
 	return DM_HTTP_ACCEPT;
 }

@@ -203,6 +203,9 @@ class Handler(fault_server.Handler):
             self.note("refused", keys)
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
             status = 403 if keys in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch") else 400
+            if self.command == "HEAD":
+                self.send_response(status)
+                return self.end_headers()
             return self.answer(status, f"<Error><Code>{keys}</Code><Message>{self.quote(b'')}</Message></Error>".encode())
         self.note("store", keys["who"])
         with lock:

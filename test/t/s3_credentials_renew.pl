@@ -68,6 +68,11 @@ $node->safe_psql('postgres', "SELECT * FROM datamill.generate_cdc(150000, 150000
 cmp_ok(count_new(qr/^keys /), '>', 2, 'keys that are refused while parts are written');
 is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT key1) FROM written'), '150000|150000', 'an upload in parts');
 
+# The answer to a HEAD says no code: the first request of an unload, with keys that a statement before has left.
+fresh({ credentials => 'imds', part_size => '5MB', max_concurrency => 1 }, undef, revoke_after => 2);
+is($node->safe_psql('postgres', "SELECT count(*) FROM small; SELECT rows FROM datamill.unload('SELECT 1 AS a', 's3://plain/unloaded/a_', options => '{\"server\": \"k\"}')"),
+	"10\n1", 'keys that are refused without a word');
+
 # New keys that are refused as well are not renewed again.
 fresh({ credentials => 'imds' }, undef, life => -1, claim => 3600);
 count_new(qr/^keys /);
