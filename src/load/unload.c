@@ -491,6 +491,7 @@ remove_existing(const DmUnload *unload)
 {
 	int count = 0;
 	const char **keys = palloc(sizeof(char *) * (list_length(unload->files) + 1));
+	List *others = NIL;
 	ListCell *cell;
 
 	foreach (cell, unload->files)
@@ -504,8 +505,9 @@ remove_existing(const DmUnload *unload)
 
 		CHECK_FOR_INTERRUPTS();
 		if (!bsearch(&object->key, keys, count, sizeof(char *), compare_keys))
-			dm_store_delete(unload->names->store, object);
+			others = lappend(others, object);
 	}
+	dm_store_delete(unload->names->store, others);
 }
 
 /* Makes all objects appear, the manifest last, then removes those that are to go. */

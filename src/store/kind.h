@@ -68,7 +68,7 @@ typedef struct DmStoreOps
 	DmObject *(*upload_publish)(DmUpload *upload);
 	/* In any state but DM_UPLOAD_ENDED. */
 	void (*upload_abort)(DmUpload *upload);
-	void (*delete)(DmStore *store, const DmObject *object);
+	void (*remove)(DmStore *store, List *objects);
 	void (*uploads_list)(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each, void *arg);
 	void (*uploads_abort)(DmStore *store, const DmOpenUpload *upload);
 } DmStoreOps;

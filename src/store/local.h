@@ -32,6 +32,6 @@ extern void dm_local_upload_seal(DmUpload *upload);
 extern DmObject *dm_local_upload_publish(DmUpload *upload);
 extern void dm_local_upload_abort(DmUpload *upload);
 extern void dm_local_uploads_abort(DmStore *store, const DmOpenUpload *upload);
-extern void dm_local_delete(DmStore *store, const DmObject *object);
+extern void dm_local_delete(DmStore *store, List *objects);
 
 #endif

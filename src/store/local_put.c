@@ -232,14 +232,14 @@ dm_local_upload_abort(DmUpload *upload)
 }
 
 /* Removes the file of an object; none is no error. */
-void
-dm_local_delete(DmStore *store, const DmObject *object)
+static void
+delete_file(DmStore *store, const DmObject *object)
 {
 	const char *name;
 	int folder;
 	bool removed;
 
-	dm_local_check_may_write(store->settings);
+	CHECK_FOR_INTERRUPTS();
 	folder = dm_local_folder_open(store, object->bucket, object->key, &name, false);
 	removed = folder >= 0 && unlinkat(folder, name, 0) == 0 && pg_fsync(folder) == 0;
 	if (folder >= 0)
@@ -253,6 +253,17 @@ dm_local_delete(DmStore *store, const DmObject *object)
 		ereport(ERROR,
 				(errcode_for_file_access(), errmsg("could not remove object \"%s\": %m", dm_object_uri(object))));
 	store->stats.put_requests++;
+}
+
+/* Removes the files of objects. */
+void
+dm_local_delete(DmStore *store, List *objects)
+{
+	ListCell *lc;
+
+	dm_local_check_may_write(store->settings);
+	foreach (lc, objects)
+		delete_file(store, lfirst(lc));
 }
 
 /* Removes a temporary file; none is no error. */

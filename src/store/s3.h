@@ -1,6 +1,6 @@
 /*
  * s3.h: the parts of the S3 store: s3.c makes and judges calls; s3_list.c, s3_get.c, s3_put.c (with s3_multipart.c and s3_open.c) and
- * s3_uploads.c use them. Inside store/ only.
+ * s3_uploads.c and s3_delete.c use them. Inside store/ only.
  */
 #ifndef DM_STORE_S3_H
 #define DM_STORE_S3_H
@@ -116,6 +116,6 @@ extern void dm_s3_upload_abort(DmUpload *upload);
 extern void dm_s3_uploads_list(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each,
 							   void *arg);
 extern void dm_s3_uploads_abort(DmStore *store, const DmOpenUpload *upload);
-extern void dm_s3_delete(DmStore *store, const DmObject *object);
+extern void dm_s3_delete(DmStore *store, List *objects);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * s3_put.c: writes one object, with one PUT if it is no longer than a part, else as a multipart upload, and removes objects.
+ * s3_put.c: writes one object, with one PUT if it is no longer than a part, else as a multipart upload.
  *
  * Bytes are gathered in the buffer of the next part. Once more come than it holds, the buffer is handed to a request of its own,
  * which goes on while the caller produces the next part, and another buffer takes its place.
@@ -424,19 +424,4 @@ dm_s3_upload_abort(DmUpload *upload)
 	free_buffers(s3);
 	if (s3->open)
 		dm_s3_open_abort(s3->open);
-}
-
-/* Removes an object; none is no error. */
-void
-dm_s3_delete(DmStore *store, const DmObject *object)
-{
-	DmS3Call *call = dm_s3_call_make((DmS3Store *) store, "DELETE", &store->stats.put_requests);
-
-	call->bucket = object->bucket;
-	call->key = object->key;
-	call->http->body_max = DM_HTTP_ERROR_BODY_BYTES;
-	dm_http_perform(call->http);
-	if (call->http->state != DM_HTTP_DONE || call->http->status != 404)
-		dm_s3_call_check(call, "could not remove");
-	dm_http_free(call->http);
 }

@@ -205,12 +205,15 @@ dm_upload_abort(DmUpload *upload)
 	upload->store->ops->upload_abort(upload);
 }
 
-/* Removes an object; see store.h. */
+/* Removes objects; see store.h. */
 void
-dm_store_delete(DmStore *store, const DmObject *object)
+dm_store_delete(DmStore *store, List *objects)
 {
-	check_bucket(store, object->bucket);
-	store->ops->delete (store, object);
+	ListCell *lc;
+
+	foreach (lc, objects)
+		check_bucket(store, ((DmObject *) lfirst(lc))->bucket);
+	store->ops->remove(store, objects);
 }
 
 /* Lists open uploads; see store.h. */

@@ -126,10 +126,10 @@ extern DmObject *dm_upload_finish(DmUpload *upload);
 extern void dm_upload_abort(DmUpload *upload);
 
 /*
- * Removes an object, of any etag; one that is not there is no error. Needs the rights of writing. Only bucket and key of the
- * object are used.
+ * Removes objects (DmObject *), of any etag, several at once; one that is not there is no error. Needs the rights of writing. Only
+ * bucket and key of an object are used. An error leaves some removed and others not.
  */
-extern void dm_store_delete(DmStore *store, const DmObject *object);
+extern void dm_store_delete(DmStore *store, List *objects);
 
 /* What there is of an object that somebody has begun to upload and neither finished nor aborted. */
 typedef struct DmOpenUpload

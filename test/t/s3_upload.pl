@@ -106,6 +106,13 @@ like(sql_error($node, q{SELECT * FROM datamill.unload('SELECT repeat(md5(g::text
 	qr/22012: division by zero/, 'an error after sealed files');
 is(s3('uploads', 'bucket'), '', 'nothing stays open');
 
+# What was there is removed after all is published, several at once, and only there.
+s3('many', 'bucket', 'clean/old', 60);
+s3('many', 'bucket', 'cleaner', 1);
+is($node->safe_psql('postgres', q{SELECT files FROM datamill.unload('SELECT 1 AS a', 's3://bucket/clean/', '{"server": "r", "overwrite": "clean"}')}), '1', 'overwrite clean');
+is(join(' ', grep { /^clean/ } split /\n/, s3('ls', 'bucket')), 'clean/00000.csv cleaner00000.csv', 'nothing else is left');
+s3('rm', 'bucket', $_) for qw(clean/00000.csv cleaner00000.csv);
+
 start_upload('terminated');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid") or die 'alive';

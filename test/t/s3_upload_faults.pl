@@ -76,7 +76,7 @@ my @matrix = (
 	[ 'f', 'stall', 'right' ],
 	[ 'f', 'body', 'right', 'complete' ],
 	# The answer is lost after all was done. Of a creation that leaves an upload that nobody knows: empty, and listed by its store.
-	[ 'f', 'lost', 'right', qw(get put part complete) ],
+	[ 'f', 'lost', 'right', qw(list get put part complete) ],
 	[ 'f', 'cut', 'right', qw(list get put part complete) ],
 	[ 'f', 'length', 'right', qw(list get put part complete) ],
 	[ 's', 'tls', 'right', qw(list get put part complete) ],
