@@ -25,7 +25,7 @@ override CFLAGS += -MMD -MP
 $(shlib): src/datamill.exports
 EXTRA_CLEAN = $(OBJS:.o=.d) compile_commands.json
 
-.PHONY: help quickstart test bench fuzz unit lint format
+.PHONY: help quickstart test bench fuzz unit lint format feeds
 
 help:
 	@echo 'make                        build'
@@ -34,6 +34,7 @@ help:
 	@echo 'make test                   test/run.sh: every test, in a private Postgres'
 	@echo 'make unit | lint            the parts of it that need no server'
 	@echo 'make fuzz                   test/fuzz/run.sh: the codecs on made-up bytes, with sanitizers'
+	@echo 'make feeds                  random feeds against an oracle; SEEDS=1000 FIRST=1'
 	@echo 'make bench                  test/bench/run.sh: the yardsticks; ROWS=1000000'
 	@echo 'make format                 clang-format over src/'
 	@echo 'make compile_commands.json  for clangd and clang-tidy'
@@ -52,6 +53,11 @@ lint:
 
 fuzz:
 	bash test/fuzz/run.sh
+
+SEEDS ?= 1000
+FIRST ?= 1
+feeds:
+	DM_TAP_TIMEOUT=7200 DM_FEED_SEEDS=$(SEEDS) DM_FEED_FIRST=$(FIRST) bash test/run.sh tap cdc_feed_oracle
 
 bench:
 	bash test/bench/run.sh

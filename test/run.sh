@@ -267,7 +267,7 @@ DM_PGXS=$(dirname "$("$DM_PG_CONFIG" --pgxs)")/../..
 DM_PGXS=$(cd "$DM_PGXS" && pwd)
 test_env=("DM_BUCKETS=$DM_PRIVATE/test/buckets" "DM_DATA=$DM_PRIVATE/test-copy/data" "DM_TMP=$DM_PRIVATE/test/tmp")
 tap_env=("DM_DATA=$DM_PRIVATE/test-copy/data" "DM_LIB=$DM_PRIVATE/test-copy/lib" "PG_REGRESS=$DM_PGXS/src/test/regress/pg_regress"
-  "PG_TEST_TIMEOUT_DEFAULT=60")
+  "PG_TEST_TIMEOUT_DEFAULT=60" "DM_FEED_SEEDS=${DM_FEED_SEEDS:-12}" "DM_FEED_FIRST=${DM_FEED_FIRST:-1}")
 
 if [ "$part" != lint ]; then
   step "build"

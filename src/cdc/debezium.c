@@ -72,6 +72,7 @@ struct DmDebezium
 	Datum *values;
 	bool *nulls;
 	int64 events;
+	bool in_event; /* an error is of the event read last, not of reading */
 };
 
 static int column_find(const DmDebezium *debezium, const char *name);
@@ -131,7 +132,7 @@ event_error_context(void *arg)
 {
 	const DmDebezium *debezium = arg;
 
-	if (debezium->events > 0)
+	if (debezium->in_event)
 		errcontext("event " INT64_FORMAT " of the source", debezium->events);
 }
 
@@ -372,10 +373,12 @@ row_read(TupleTableSlot *slot, void *arg)
 	Event event;
 
 	debezium->events++;
+	debezium->in_event = true;
 	if (event_parse(debezium, slot, &event))
 		event_apply(debezium, slot, &event);
 	else
 		tombstone_apply(debezium, slot, &event);
+	debezium->in_event = false;
 }
 
 /* Takes a row apart. Returns false for a tombstone. Raises 22P02 for what is no event. */

@@ -537,6 +537,48 @@ history_fill(DmFeedStore *store, TupleTableSlot *slot, const DmFeedVersion *vers
 	ExecStoreVirtualTuple(slot);
 }
 
+/* Where a table has the columns that a search for keys looks at; 0 for none. */
+typedef struct PlaceColumns
+{
+	AttrNumber start;
+	AttrNumber end;
+	AttrNumber merge;
+	AttrNumber ended_merge;
+	AttrNumber *wanted;
+} PlaceColumns;
+
+/* Finds them. A point ends where it starts: it lasts no time. */
+static void
+place_columns(DmFeedStore *store, int place, PlaceColumns *columns)
+{
+	const DmShape *shape = store->spec.shape;
+
+	memset(columns, 0, sizeof(*columns));
+	columns->start = place == IN_POINTS ? store->points_start : shape->start;
+	columns->end = place == IN_POINTS ? store->points_start : 0;
+	columns->merge = place == IN_POINTS ? store->points_merge : shape->merge;
+	columns->wanted = place == IN_POINTS ? store->points_column : shape->current_attribute;
+	if (place != IN_HISTORY)
+		return;
+	columns->wanted = palloc0(sizeof(AttrNumber) * shape->wanted->natts);
+	columns->end = shape->history_end;
+	columns->ended_merge = shape->history_ended_merge;
+	for (int i = 0; i < RelationGetNumberOfAttributes(store->spec.history); i++)
+	{
+		AttrNumber from = shape->history_from[i];
+
+		if (from == shape->start)
+			columns->start = i + 1;
+		else if (from == shape->merge)
+			columns->merge = i + 1;
+		for (int k = 0; from != 0 && k < shape->wanted->natts; k++)
+		{
+			if (shape->current_attribute[k] == from)
+				columns->wanted[k] = i + 1;
+		}
+	}
+}
+
 /* Calls found with the key of each stored row that is wanted; a key may come more than once. */
 void
 dm_feed_store_keys(DmFeedStore *store, DmFeedWanted wanted, DmFeedKey found, void *arg)
@@ -554,37 +596,28 @@ place_scan(DmFeedStore *store, int place, DmFeedWanted wanted, DmFeedKey found, 
 	TableScanDesc scan = table_beginscan(store->relations[place], GetActiveSnapshot(), 0, NULL);
 	MemoryContext row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "datamill feed scan", ALLOCSET_DEFAULT_SIZES);
+	PlaceColumns columns;
 
+	place_columns(store, place, &columns);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(row_context);
-		const Datum *values;
-		bool is_wanted;
+		Datum *values = slot->tts_values;
+		int64 merge_ids[2] = {0};
 
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
-		if (place == IN_POINTS)
+		merge_ids[0] = DatumGetInt64(values[columns.merge - 1]);
+		if (columns.ended_merge)
+			merge_ids[1] = DatumGetInt64(values[columns.ended_merge - 1]);
+		if (wanted(arg, values[columns.start - 1], columns.end ? &values[columns.end - 1] : NULL, merge_ids))
 		{
-			DmFeedPoint *point = point_read(store, slot);
 			Datum *key = palloc0(sizeof(Datum) * shape->wanted->natts);
 
 			for (int i = 0; i < shape->nkeys; i++)
-				key[shape->keys[i]] = slot->tts_values[store->points_column[shape->keys[i]] - 1];
-			is_wanted = wanted(arg, point->sequence, &point->sequence, (int64[2]){point->merge_id, 0});
-			values = key;
+				key[shape->keys[i]] = values[columns.wanted[shape->keys[i]] - 1];
+			found(arg, key);
 		}
-		else
-		{
-			DmFeedVersion *version = version_read(store, slot, place == IN_CURRENT);
-
-			is_wanted = wanted(arg,
-							   version->start,
-							   version->is_open ? NULL : &version->end,
-							   (int64[2]){version->merge_id, version->ended_merge_id});
-			values = version->values;
-		}
-		if (is_wanted)
-			found(arg, values);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(row_context);
 	}

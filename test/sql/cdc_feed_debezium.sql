@@ -65,6 +65,11 @@ SELECT inserted FROM datamill.cdc_merge('cdc_debezium.s', $$SELECT '{"op": "c", 
   keys => '{id}', mode => 'feed', options => '{"format": "debezium", "sequence_type": "pg_lsn", "columns": {"id": "int"}}');
 SELECT id, valid FROM s_versions;
 
+-- records that are no JSON are rejected like those of any other object
+SELECT datamill.cdc_merge('cdc_debezium.n', 's3://debezium/bad/1.jsonl', mode => 'feed', options => '{"server": "debezium_files"}');
+SELECT inserted, rejected FROM datamill.cdc_merge('cdc_debezium.n', 's3://debezium/bad/1.jsonl', mode => 'feed', options => '{"server": "debezium_files", "on_error": "quarantine"}');
+SELECT id, name, eff_start_date FROM n WHERE id >= 9 ORDER BY id;
+
 -- what is refused
 CREATE FUNCTION refuse(value text, options jsonb DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE hint text;

@@ -4,8 +4,8 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use IPC::Run qw(start finish);
-use Time::HiRes qw(usleep);
+use Time::HiRes;
+use DmCrash;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -46,40 +46,11 @@ my $after = $node->safe_psql('postgres', $state);
 isnt($after, $before, 'a committed one does not');
 $node->safe_psql('postgres', $anew);
 
-# Waits until the postmaster has noticed a crash, ended all others and started anew: the checkpointer is then another. If
-# psql saw no error, the merge may have been over just before, and no crash is no fault.
-sub wait_for_restart
-{
-	my ($checkpointer, $must) = @_;
-	my $deadline = time + ($must ? 180 : 2);
-	while (time < $deadline)
-	{
-		my ($code, $pid) = $node->psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
-		return if $code == 0 && $pid ne '' && $pid ne $checkpointer;
-		usleep(100_000);
-	}
-	die 'no restart after a crash' if $must;
-}
-
 my %seen;
 sub interrupt_merge
 {
 	my ($what, $share) = @_;
-	my ($out, $err) = ('', '');
-	my $checkpointer =
-		$node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
-	my $handle = start([ 'psql', '-X', '-q', '-d', $node->connstr('postgres') . ' application_name=merger', '-c', $merge ],
-		'>', \$out, '2>', \$err, IPC::Run::timeout(60));
-
-	usleep(1_000_000 * $duration * $share);
-	my $pid = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE application_name = 'merger'");
-	if ($pid ne '')
-	{
-		if ($what eq 'kill') { kill 'KILL', $pid; }
-		else { $node->safe_psql('postgres', "SELECT pg_${what}_backend($pid)"); }
-	}
-	finish($handle);
-	wait_for_restart($checkpointer, $err ne '') if $what eq 'kill' && $pid ne '';
+	interrupt($node, $merge, $what, $duration * $share);
 	my $now = $node->safe_psql('postgres', $state);
 	$seen{ $now eq $before ? 'before' : $now eq $after ? 'after' : 'between' }++;
 	$node->safe_psql('postgres', $anew) if $now ne $before;
