@@ -69,7 +69,7 @@ analyze_table(Relation relation, AcquireSampleRowsFunc *acquire, BlockNumber *pa
 
 	dm_s3_table_spec(&spec, RelationGetRelid(relation), owner);
 	dm_source_check_usage(spec.server, owner);
-	dm_objscan_measure(spec.server, owner, spec.url, &measure);
+	dm_objscan_measure(&spec, &measure);
 	*acquire = acquire_rows;
 	*pages = (BlockNumber) Min(measure.plain_bytes / BLCKSZ + 1, (int64) MaxBlockNumber);
 	return true;

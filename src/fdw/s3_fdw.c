@@ -1,8 +1,8 @@
 /*
  * s3_fdw.c: plans scans of datamill_s3's foreign tables.
  *
- * 1. Objects are listed once in planning and once when a scan begins; planning opens none. What was listed goes into
- *    the plan, for EXPLAIN.
+ * 1. Objects are listed in planning, which opens none, and the scan of the statement takes that list; a plan that runs again
+ *    lists anew. Numbers of what was listed go into the plan, for EXPLAIN.
  * 2. The user whose rights count (the current one, or the owner of the view the table stands in) needs USAGE on the
  *    server for both, since listing already tells what is there.
  * 3. Columns that the query does not use are not converted.
@@ -121,6 +121,8 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	DmObjScanSpec spec;
 	DmObjMeasure measure;
 	double pages;
+	List *constant;
+	EState *estate;
 
 	if (!OidIsValid(user))
 		user = GetUserId();
@@ -128,8 +130,17 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	dm_source_check_usage(spec.server, user);
 	if (spec.on_error != DM_ON_ERROR_STOP)
 		forbid_parallel(root);
-	dm_objscan_measure(spec.server, user, spec.url, &measure);
+	plan->filter = dm_s3_filter_find(rel, &spec);
+	constant = dm_s3_filter_constant(plan->filter);
+	spec.filter = dm_s3_filter_plan(&spec, constant, &estate);
+	dm_objscan_measure(&spec, &measure);
+	if (estate)
+		FreeExecutorState(estate);
 	plan->objects = measure.objects;
+	plan->listed = measure.listed;
+	plan->folders_pruned = measure.folders_pruned;
+	plan->objects_pruned = measure.objects_pruned;
+	plan->listing = measure.listing;
 	plan->bytes = measure.bytes;
 	plan->pieces = measure.pieces;
 	collect_needed(rel, plan);
@@ -140,8 +151,10 @@ get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	else
 		rel->tuples = clamp_row_est((double) measure.plain_bytes / estimate_row_bytes(table));
 	rel->pages = (BlockNumber) pages;
-	rel->rows =
-		clamp_row_est(rel->tuples * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, NULL));
+	/* conditions that objects were left out by hold for all others */
+	rel->rows = clamp_row_est(
+		rel->tuples *
+		clauselist_selectivity(root, list_difference_ptr(rel->baserestrictinfo, constant), 0, JOIN_INNER, NULL));
 	rel->fdw_private = plan;
 }
 
@@ -164,10 +177,12 @@ static ForeignScan *
 get_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *tlist, List *clauses,
 		 Plan *outer_plan)
 {
+	DmS3Plan *plan = rel->fdw_private;
+
 	return make_foreignscan(tlist,
 							extract_actual_clauses(clauses, false),
 							rel->relid,
-							NIL,
+							extract_actual_clauses(plan->filter, false),
 							dm_s3_plan_pack(rel->fdw_private),
 							NIL,
 							NIL,
@@ -190,16 +205,32 @@ make_int8(int64 number)
 	return makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(number), false, FLOAT8PASSBYVAL);
 }
 
-/* Returns what a plan keeps as a list that can be copied: objects, bytes, all needed, needed attribute numbers. */
+/*
+ * Returns what a plan keeps as a list that can be copied: whether all are needed, needed attribute numbers, then the numbers.
+ */
 List *
 dm_s3_plan_pack(const DmS3Plan *plan)
 {
 	List *needed = NIL;
+	List *list;
 	int member = -1;
 
 	while ((member = bms_next_member(plan->needed, member)) >= 0)
 		needed = lappend_int(needed, member);
-	return list_make4(make_int8(plan->objects), make_int8(plan->bytes), makeBoolean(plan->all_needed), needed);
+	list = list_make2(makeBoolean(plan->all_needed), needed);
+	list = lappend(list, make_int8(plan->objects));
+	list = lappend(list, make_int8(plan->bytes));
+	list = lappend(list, make_int8(plan->listed));
+	list = lappend(list, make_int8(plan->folders_pruned));
+	list = lappend(list, make_int8(plan->objects_pruned));
+	return lappend(list, make_int8(plan->listing));
+}
+
+/* Returns a number of such a list. */
+static int64
+number_at(List *list, int at)
+{
+	return DatumGetInt64(list_nth_node(Const, list, at)->constvalue);
 }
 
 /* Reads such a list back, in the current memory context. */
@@ -208,10 +239,14 @@ dm_s3_plan_unpack(DmS3Plan *plan, List *list)
 {
 	ListCell *cell;
 
-	plan->objects = DatumGetInt64(linitial_node(Const, list)->constvalue);
-	plan->bytes = DatumGetInt64(lsecond_node(Const, list)->constvalue);
-	plan->all_needed = boolVal(lthird(list));
-	plan->needed = NULL;
-	foreach (cell, (List *) lfourth(list))
+	memset(plan, 0, sizeof(*plan));
+	plan->objects = number_at(list, 2);
+	plan->bytes = number_at(list, 3);
+	plan->listed = number_at(list, 4);
+	plan->folders_pruned = number_at(list, 5);
+	plan->objects_pruned = number_at(list, 6);
+	plan->listing = number_at(list, 7);
+	plan->all_needed = boolVal(linitial(list));
+	foreach (cell, (List *) lsecond(list))
 		plan->needed = bms_add_member(plan->needed, lfirst_int(cell));
 }

@@ -10,15 +10,21 @@
 #include "nodes/execnodes.h"
 #include "utils/tuplestore.h"
 
+#include "source/objfilter.h"
 #include "source/objscan.h"
 #include "source/objscan_share.h"
 
 /* What a plan keeps of planning; it travels as a list, since plans are copied. */
 typedef struct DmS3Plan
 {
-	int64 objects;	   /* that matched when the query was planned */
-	int64 bytes;	   /* their size */
-	int64 pieces;	   /* that processes could read them in at most; used in planning only */
+	int64 objects; /* to read, as of when the query was planned */
+	int64 bytes;   /* their size */
+	int64 pieces;  /* that processes could read them in at most; used in planning only */
+	int64 listed;  /* objects seen in the listing */
+	int64 folders_pruned;
+	int64 objects_pruned;
+	int64 listing;	   /* to be taken by the scan; see source/listing.h */
+	List *filter;	   /* of RestrictInfo*: conditions that leave out objects; used in planning only */
 	Bitmapset *needed; /* attribute numbers that the query uses */
 	bool all_needed;
 } DmS3Plan;
@@ -48,6 +54,13 @@ extern void dm_s3_explain_routine(FdwRoutine *routine);
 extern void dm_s3_scan_open(DmS3Scan *scan);
 /* s3_parallel.c: adds paths of several processes. */
 extern void dm_s3_parallel_paths(PlannerInfo *root, RelOptInfo *rel, Cost startup, Cost total);
+
+/* s3_filter.c: see there. */
+extern List *dm_s3_filter_find(RelOptInfo *rel, const DmObjScanSpec *spec);
+extern List *dm_s3_filter_constant(List *infos);
+extern DmObjFilter *dm_s3_filter_plan(const DmObjScanSpec *spec, List *infos, EState **estate);
+extern DmObjFilter *dm_s3_filter_begin(ForeignScanState *node, const DmObjScanSpec *spec);
+extern char *dm_s3_filter_text(ForeignScanState *node, struct ExplainState *es);
 
 extern List *dm_s3_plan_pack(const DmS3Plan *plan);
 extern void dm_s3_plan_unpack(DmS3Plan *plan, List *list);

@@ -337,12 +337,14 @@ dm_s3_table_spec(DmObjScanSpec *spec, Oid table, Oid user)
 	Relation relation = table_open(table, NoLock);
 	int natts = RelationGetNumberOfAttributes(relation);
 
-	table_close(relation, NoLock);
 	memset(spec, 0, sizeof(*spec));
+	spec->desc = CreateTupleDescCopy(RelationGetDescr(relation));
+	table_close(relation, NoLock);
 	spec->server = foreign_table->serverid;
 	spec->user = user;
 	spec->url = dm_option_get(foreign_table->options, "url");
 	for (AttrNumber attnum = 1; attnum <= natts; attnum++)
 		column_spec(spec, table, attnum, natts);
 	dm_format_read(spec, foreign_table->options);
+	dm_objscan_find_hive(spec);
 }

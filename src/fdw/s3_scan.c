@@ -42,6 +42,8 @@ begin_scan(ForeignScanState *node, int eflags)
 	scan->spec.needed = plan.needed;
 	scan->spec.all_needed = plan.all_needed;
 	scan->spec.in_query = true;
+	scan->spec.listing = plan.listing;
+	scan->spec.filter = dm_s3_filter_begin(node, &scan->spec);
 	scan->context = node->ss.ps.state->es_query_cxt;
 	scan->rewinds = (eflags & EXEC_FLAG_REWIND) != 0;
 	node->fdw_state = scan;
@@ -70,6 +72,7 @@ keep_rows(ForeignScanState *node)
 
 	if (node->ss.ps.plan->parallel_aware || dm_objscan_size(scan->objects) > most)
 		return;
+	dm_objscan_read_all(scan->objects);
 	caller = MemoryContextSwitchTo(scan->context);
 	scan->kept = tuplestore_begin_heap(false, false, work_mem);
 	if (!scan->kept_row)

@@ -124,6 +124,10 @@ scan_spec(const Load *load, DmObjScanSpec *scan)
 	scan->field_names = palloc(sizeof(char *) * (wanted->natts + 1));
 	for (int i = 0; i < wanted->natts; i++)
 		scan->field_names[i] = NameStr(TupleDescAttr(wanted, i)->attname);
+	/* COPY's users know where each column comes from. */
+	if (load->spec->is_copy && !dm_option_get(load->options.format, "hive"))
+		scan->no_hive = true;
+	dm_objscan_find_hive(scan);
 	scan->allow_missing = load->spec->columns == NIL && !load->spec->is_copy;
 	scan->force_null = attributes_of(wanted, load->spec->force_null);
 	scan->force_not_null = attributes_of(wanted, load->spec->force_not_null);

@@ -26,6 +26,7 @@
 #include "load/unload.h"
 #include "rows/format.h"
 #include "rows/row_sort.h"
+#include "source/hive.h"
 #include "source/source.h"
 
 /* Records are gathered up to this size before they go on. */
@@ -359,7 +360,7 @@ row_folder(DmUnload *unload, const TupleTableSlot *slot)
 			text = partition->formatter.format(&partition->formatter, value, &len);
 			text = pnstrdup(text, len);
 		}
-		folder = psprintf("%s%s", folder, dm_unload_hive_step(partition->name, text));
+		folder = psprintf("%s%s", folder, dm_hive_step(partition->name, text));
 	}
 	return folder;
 }

@@ -121,7 +121,6 @@ extern DmUnloadNames *dm_unload_names_make(const char *url, const DmUnloadOption
 extern char *dm_unload_names_key(const DmUnloadNames *names, const char *folder, int number);
 extern char *dm_unload_names_manifest(const DmUnloadNames *names);
 extern List *dm_unload_names_existing(const DmUnloadNames *names, const DmUnloadOptions *options);
-extern char *dm_unload_hive_step(const char *column, const char *value);
 
 /* unload_manifest.c */
 extern char *dm_unload_manifest_make(const DmUnloadNames *names, TupleDesc columns, List *files, bool verbose);

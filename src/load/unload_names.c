@@ -12,9 +12,6 @@
 #include "load/unload.h"
 #include "source/source.h"
 
-/* What hive calls the folder of NULL. */
-#define DM_HIVE_NULL "__HIVE_DEFAULT_PARTITION__"
-
 /* Returns the end of the files' names. */
 static const char *
 extension_of(const DmUnloadOptions *options)
@@ -140,39 +137,4 @@ dm_unload_names_existing(const DmUnloadNames *names, const DmUnloadOptions *opti
 				 errhint("Write elsewhere, or with option overwrite: true replaces objects of the same name, "
 						 "\"clean\" removes all others under the prefix, too.")));
 	return existing.objects;
-}
-
-/* Appends text as hive escapes it in folder names: control characters and what has a meaning there are %XX. */
-static void
-append_hive(StringInfo out, const char *text)
-{
-	for (; *text; text++)
-	{
-		unsigned char byte = (unsigned char) *text;
-
-		if (byte < ' ' || byte == 0x7f || strchr("\"#%'*/:=?\\{[]^", byte))
-			appendStringInfo(out, "%%%02X", byte);
-		else
-			appendStringInfoChar(out, *text);
-	}
-}
-
-/* Returns one step of a partition's folder, "column=value/"; value NULL is SQL's. */
-char *
-dm_unload_hive_step(const char *column, const char *value)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	append_hive(&out, column);
-	appendStringInfoChar(&out, '=');
-	if (!value)
-		appendStringInfoString(&out, DM_HIVE_NULL);
-	else if (strcmp(value, DM_HIVE_NULL) == 0)
-		appendStringInfo(
-			&out, "%%%02X%s", DM_HIVE_NULL[0], DM_HIVE_NULL + 1); /* told apart, and the same unescaped */
-	else
-		append_hive(&out, value);
-	appendStringInfoChar(&out, '/');
-	return out.data;
 }

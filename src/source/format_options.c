@@ -62,6 +62,7 @@ static const DmOption format_table[] = {
 	 .max = PG_INT64_MAX,
 	 .help = "more rejected rows than this are an error (default: any number)"},
 	{"allow_empty", DM_OPTION_BOOL, BOTH, .help = "no matching object is not an error (default: false)"},
+	{"hive", DM_OPTION_BOOL, BOTH, .help = "folder steps name=* of the URL are columns (default: true)"},
 };
 
 static const DmOption source_table[] = {
@@ -121,6 +122,8 @@ set_option(DmObjScanSpec *spec, const char *name, const char *value)
 		spec->reject_limit = strtoll(value, NULL, 10);
 	else if (strcmp(name, "allow_empty") == 0)
 		spec->allow_empty = dm_option_bool(name, value);
+	else if (strcmp(name, "hive") == 0)
+		spec->no_hive = !dm_option_bool(name, value);
 }
 
 /* Stores one checked option of those that Redshift's COPY has. Returns false if it is none. */
@@ -261,6 +264,7 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 	spec->format = DM_FORMAT_CSV;
 	spec->unknown_is_error = false;
 	spec->allow_empty = false;
+	spec->no_hive = false;
 	spec->on_error = DM_ON_ERROR_STOP;
 	spec->reject_limit = -1;
 	memset(&spec->tweaks, 0, sizeof(spec->tweaks));

@@ -22,6 +22,7 @@
 #include "base/compat.h"
 #include "codec/json.h"
 #include "rows/guess.h"
+#include "source/hive.h"
 #include "source/infer.h"
 #include "source/objscan_internal.h"
 
@@ -348,6 +349,18 @@ override_type(TupleDesc desc, int column, JsonbValue *value)
 	TupleDescInitEntry(desc, column + 1, NameStr(TupleDescAttr(desc, column)->attname), type, typmod, 0);
 }
 
+/* Returns the index of a column's name, or -1. */
+static int
+find_attribute(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (namestrcmp(&TupleDescAttr(desc, i)->attname, name) == 0)
+			return i;
+	}
+	return -1;
+}
+
 /* Sets the types that the option "columns" gives. Raises 42703 on a column that there is not. */
 static void
 override_types(TupleDesc desc, const Sample *sample, const char *types_json)
@@ -365,7 +378,7 @@ override_types(TupleDesc desc, const Sample *sample, const char *types_json)
 		if (token != WJB_KEY)
 			continue;
 		name = pnstrdup(value.val.string.val, value.val.string.len);
-		column = find_column(sample, name);
+		column = find_attribute(desc, name);
 		if (column < 0)
 			ereport(
 				ERROR,
@@ -393,28 +406,70 @@ check_found(const DmObjScanSpec *spec, List *objects)
 			 errhint("Not even a header was found. Set the option allow_empty if that may be.")));
 }
 
+/* The narrowest type that a partition's values in all keys fit. */
+static Oid
+partition_type(const char *name, List *objects)
+{
+	DmGuess guess = {0};
+	ListCell *cell;
+
+	foreach (cell, objects)
+	{
+		bool found;
+		char *value = dm_hive_value(((const DmObject *) lfirst(cell))->key, name, &found);
+
+		if (!value)
+			continue;
+		dm_guess_add(&guess, value, (int) strlen(value));
+		pfree(value);
+	}
+	return dm_guess_type(&guess);
+}
+
+/* Raises for a partition of the URL that is a field of the objects as well. */
+static void
+check_partition(const Sample *sample, const char *name)
+{
+	if (find_column(sample, name) >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_COLUMN),
+				 errmsg("\"%s\" is a partition of \"%s\" and a field of its objects", name, sample->spec->url),
+				 errhint("To take the field, set the option hive to false.")));
+}
+
 /*
- * Returns the columns of the objects that spec->url names, in the current memory context; NULL when none has a record
- * and spec->allow_empty. Raises as the object scan does on unreadable data.
+ * Returns the columns of the objects that spec->url names, fields first, then partitions, in the current memory context; NULL when
+ * no object has a record and spec->allow_empty. *objects are the objects listed. Raises as the object scan does on unreadable
+ * data.
  */
 TupleDesc
-dm_infer_columns(const DmObjScanSpec *spec, const char *types_json)
+dm_infer_columns(const DmObjScanSpec *spec, const char *types_json, List **objects)
 {
 	DmObjScanStats stats = {0};
 	DmStore *store = dm_store_open(spec->server, spec->user);
-	List *objects = dm_objlist_make(store, spec->url, &stats);
+	List *partitions = spec->no_hive ? NIL : dm_hive_names(spec->url);
 	Sample sample = {.spec = spec, .context = CurrentMemoryContext};
 	TupleDesc desc;
+	ListCell *cell;
 
-	read_sample(&sample, store, objects);
+	*objects = dm_objlist_make(store, spec, &stats);
+	read_sample(&sample, store, *objects);
 	if (!sample.columns)
 	{
-		check_found(spec, objects);
+		check_found(spec, *objects);
 		return NULL;
 	}
-	desc = CreateTemplateTupleDesc(sample.ncolumns);
+	desc = CreateTemplateTupleDesc(sample.ncolumns + list_length(partitions));
 	for (int i = 0; i < sample.ncolumns; i++)
 		TupleDescInitEntry(desc, i + 1, sample.columns[i].name, column_type(&sample, &sample.columns[i]), -1, 0);
+	foreach (cell, partitions)
+	{
+		const char *name = lfirst(cell);
+
+		check_partition(&sample, name);
+		TupleDescInitEntry(
+			desc, sample.ncolumns + foreach_current_index(cell) + 1, name, partition_type(name, *objects), -1, 0);
+	}
 	if (types_json)
 		override_types(desc, &sample, types_json);
 	return desc;

@@ -14,6 +14,6 @@
  * current memory context; NULL when there is no object with a record and spec->allow_empty says that may be.
  * types_json is the option "columns", or NULL.
  */
-extern TupleDesc dm_infer_columns(const DmObjScanSpec *spec, const char *types_json);
+extern TupleDesc dm_infer_columns(const DmObjScanSpec *spec, const char *types_json, List **objects);
 
 #endif

@@ -80,6 +80,7 @@ objects_bind(DmSource *source)
 	state->spec.field_names = palloc0(Max(desc->natts, 1) * sizeof(char *));
 	for (int i = 0; i < desc->natts; i++)
 		state->spec.field_names[i] = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));
+	dm_objscan_find_hive(&state->spec);
 }
 
 /* Says how to give a type, where the value that does not fit is of a column whose type was inferred. */
@@ -186,7 +187,8 @@ dm_source_objects_open(DmSource *source, List *options, bool whole_records)
 		TupleDescInitEntry(source->offered, 1, DM_SOURCE_RECORD, TEXTOID, -1, 0);
 		return;
 	}
-	source->offered = dm_infer_columns(&state->spec, dm_option_get(options, "columns"));
+	source->offered = dm_infer_columns(&state->spec, dm_option_get(options, "columns"), &state->spec.objects);
+	state->spec.listed = true; /* what the columns were inferred from is what is read */
 	if (!source->offered)
 		source->offered = CreateTemplateTupleDesc(0);
 }

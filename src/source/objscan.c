@@ -19,6 +19,8 @@
 #include "utils/memutils.h"
 
 #include "receipt/receipt.h"
+#include "source/listing.h"
+#include "source/objfilter.h"
 #include "source/objscan_internal.h"
 
 /* Bytes of a bad value that a message shows. */
@@ -36,7 +38,7 @@ check_not_empty(const DmObjScanSpec *spec, List *objects, const DmObjScanStats *
 {
 	Size len = strlen(spec->url);
 
-	if (objects != NIL || spec->allow_empty)
+	if (objects != NIL || spec->allow_empty || stats->objects_pruned + stats->folders_pruned > 0)
 		return;
 	ereport(
 		ERROR,
@@ -55,9 +57,85 @@ dm_objscan_size(const DmObjScan *scan)
 	int64 bytes = 0;
 	ListCell *cell;
 
-	foreach (cell, scan->objects)
+	foreach (cell, scan->listed)
 		bytes += ((const DmObject *) lfirst(cell))->size;
 	return bytes;
+}
+
+/* Returns those of the planner's list that the filter wants: it may know more than the planner did. */
+static List *
+filter_listing(DmObjScan *scan, List *objects)
+{
+	List *wanted = NIL;
+	ListCell *cell;
+
+	foreach (cell, objects)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (dm_objfilter_object(scan->spec.filter, lfirst(cell), false))
+			wanted = lappend(wanted, lfirst(cell));
+	}
+	scan->stats.objects_pruned += list_length(objects) - list_length(wanted);
+	scan->stats.objects_matched = list_length(wanted);
+	return wanted;
+}
+
+/* Gets the list of objects: given, from the planner, or from the store. */
+static void
+list_objects(DmObjScan *scan)
+{
+	const DmObjScanSpec *spec = &scan->spec;
+	DmListing listing;
+
+	if (spec->listed)
+		scan->listed = spec->objects;
+	else if (spec->listing > 0 && dm_listing_take(spec->listing, &listing))
+	{
+		scan->listed = listing.objects;
+		scan->stats = listing.stats;
+		if (spec->filter)
+			scan->listed = filter_listing(scan, listing.objects);
+		scan->planned.list_requests = listing.requests;
+		scan->planned.retries = listing.retries;
+	}
+	else
+		scan->listed = dm_objlist_make(scan->store, spec, &scan->stats);
+	if (!spec->listed)
+		check_not_empty(spec, scan->listed, &scan->stats);
+}
+
+/* Picks from the list what a pass that begins reads: all, unless conditions change from pass to pass. */
+static void
+pick_objects(DmObjScan *scan)
+{
+	DmObjFilter *filter = scan->spec.filter;
+	MemoryContext old;
+	ListCell *cell;
+
+	scan->objects = scan->listed;
+	/* Receipts and rejects count objects by their place in the list. */
+	if (!filter || scan->share || scan->reads_all || !dm_objfilter_varies(filter) || scan->batch ||
+		dm_receipt_is_open())
+		return;
+	old = MemoryContextSwitchTo(scan->context);
+	list_free(scan->picked);
+	scan->picked = NIL;
+	foreach (cell, scan->listed)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (dm_objfilter_object(filter, lfirst(cell), true))
+			scan->picked = lappend(scan->picked, lfirst(cell));
+	}
+	scan->stats.objects_pruned += list_length(scan->listed) - list_length(scan->picked);
+	scan->objects = scan->picked;
+	MemoryContextSwitchTo(old);
+}
+
+/* From the next pass on all objects are read that were listed, whatever conditions change. */
+void
+dm_objscan_read_all(DmObjScan *scan)
+{
+	scan->reads_all = true;
 }
 
 /* Lists the objects; opens none yet. What spec points to must outlive the scan. */
@@ -81,13 +159,8 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 	if (spec->format != DM_FORMAT_CSV)
 		scan->json_map = dm_objjson_make(scan->map);
 	scan->store = dm_store_open(spec->server, spec->user);
-	if (spec->listed)
-		scan->objects = spec->objects;
-	else
-	{
-		scan->objects = dm_objlist_make(scan->store, spec->url, &scan->stats);
-		check_not_empty(spec, scan->objects, &scan->stats);
-	}
+	list_objects(scan);
+	scan->objects = scan->listed;
 	dm_progress_expect(list_length(scan->objects), dm_objscan_size(scan)); /* for whoever watches */
 	MemoryContextSwitchTo(old);
 	return scan;
@@ -98,7 +171,7 @@ List *
 dm_objscan_list(const DmObjScanSpec *spec)
 {
 	DmObjScanStats stats = {0};
-	List *objects = dm_objlist_make(dm_store_open(spec->server, spec->user), spec->url, &stats);
+	List *objects = dm_objlist_make(dm_store_open(spec->server, spec->user), spec, &stats);
 
 	check_not_empty(spec, objects, &stats);
 	return objects;
@@ -277,9 +350,12 @@ dm_objscan_open_object(DmObjScan *scan)
 	DmStream *stored;
 
 	if (!scan->fetch)
+	{
+		pick_objects(scan);
 		scan->fetch = scan->share		  ? dm_objshare_fetch(scan)
 					  : scan->spec.pieces ? dm_objsample_fetch(scan)
 										  : dm_fetch_open(scan->store, scan->objects);
+	}
 	dm_objshare_step(scan, true);
 	stored = dm_fetch_next_piece(scan->fetch, &scan->piece);
 	if (stored)
@@ -292,6 +368,7 @@ dm_objscan_open_object(DmObjScan *scan)
 		scan->row = 0;
 		scan->record.row = 0;
 		scan->position++;
+		dm_objmap_enter(scan->map, scan->object);
 		if (scan->piece.start == 0)
 		{
 			scan->stats.objects_read++;
@@ -439,9 +516,9 @@ dm_objscan_attribute(const DmObjScan *scan)
 	return scan->target ? scan->target->attribute : -1;
 }
 
-/* Starts over with the same list of objects. */
-void
-dm_objscan_rescan(DmObjScan *scan)
+/* Ends a pass at any point. */
+static void
+end_pass(DmObjScan *scan)
 {
 	dm_objscan_close_object(scan);
 	if (scan->fetch)
@@ -455,11 +532,18 @@ dm_objscan_rescan(DmObjScan *scan)
 	MemoryContextReset(scan->pass_context);
 }
 
+/* Starts over, with the objects that are wanted now. */
+void
+dm_objscan_rescan(DmObjScan *scan)
+{
+	end_pass(scan);
+}
+
 /* Ends a scan at any point and frees all of it. */
 void
 dm_objscan_end(DmObjScan *scan)
 {
-	dm_objscan_rescan(scan);
+	end_pass(scan);
 	MemoryContextDelete(scan->context);
 }
 
@@ -489,8 +573,8 @@ dm_objscan_totals(const DmObjScan *scan, DmObjScanStats *stats, DmStoreStats *st
 	stats->objects_read += scan->others.objects_read;
 	stats->bytes_read += scan->others.bytes_read;
 	stats->rows += scan->others.rows;
-	store->list_requests += scan->others_store.list_requests;
+	store->list_requests += scan->others_store.list_requests + scan->planned.list_requests;
 	store->get_requests += scan->others_store.get_requests;
-	store->retries += scan->others_store.retries;
+	store->retries += scan->others_store.retries + scan->planned.retries;
 	store->bytes_in += scan->others_store.bytes_in;
 }

@@ -63,15 +63,19 @@ typedef struct DmObjScanSpec
 	DmOnError on_error; /* other than stop: all columns are converted, so that every query sees the same rows */
 	int64 reject_limit; /* more rejected rows are an error; -1: any number */
 	bool allow_empty;	/* no matching object is not an error */
+	bool no_hive;		/* steps name=... of the URL are no columns */
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
 	bool whole_records; /* JSON: each record is the value of the only column */
 	char **paths;		/* JSON: path of each attribute, or NULL for the member of its name */
+	Bitmapset *hive;	/* attnums (from 1) of partition columns, whose values stand in the keys (hive.h) */
 	Bitmapset *needed; /* attnums (from 1) to convert; the others are left NULL. NULL with all_needed false: none */
 	bool all_needed;
-	Bitmapset *force_null;	   /* attnums whose null text is NULL in quotes, too */
-	Bitmapset *force_not_null; /* attnums whose null text is a value like any other */
-	bool in_query;			   /* progress counts the rows of the query that reads this, not these */
+	Bitmapset *force_null;		/* attnums whose null text is NULL in quotes, too */
+	Bitmapset *force_not_null;	/* attnums whose null text is a value like any other */
+	struct DmObjFilter *filter; /* what to leave out, or NULL; see objfilter.h */
+	int64 listing;				/* of the planner, to be taken if it is still there (listing.h); 0: none */
+	bool in_query;				/* progress counts the rows of the query that reads this, not these */
 	/* What loads ask for. */
 	bool listed; /* read `objects`, a list of DmObject* got from dm_objscan_list(), instead of listing */
 	List *objects;
@@ -85,25 +89,34 @@ typedef struct DmObjScanSpec
 
 typedef struct DmObjScanStats
 {
-	int64 objects_listed; /* seen in the listing under the literal prefix */
-	int64 objects_matched;
-	int64 objects_read;	 /* opened so far */
-	int64 bytes_matched; /* their sizes */
-	int64 bytes_read;	 /* bytes as stored that were consumed */
-	int64 rows;			 /* data records read, those rejected included */
-	int64 rejected;		 /* of them, counted once however often the scan starts over */
+	int64 objects_listed;  /* seen in the listing under the literal prefix */
+	int64 folders_pruned;  /* that were not listed, since the filter wants nothing in them */
+	int64 objects_pruned;  /* that match the URL and the filter does not want */
+	int64 objects_matched; /* the others: those to read */
+	int64 objects_read;	   /* opened so far */
+	int64 bytes_matched;   /* their sizes */
+	int64 bytes_read;	   /* bytes as stored that were consumed */
+	int64 rows;			   /* data records read, those rejected included */
+	int64 rejected;		   /* of them, counted once however often the scan starts over */
 } DmObjScanStats;
 
 typedef struct DmObjScan DmObjScan;
 
+/*
+ * Sets spec->hive: the columns of spec->desc, by their field_names where given, else by their own names, that steps of the URL
+ * are. None if spec->no_hive.
+ */
+extern void dm_objscan_find_hive(DmObjScanSpec *spec);
 /* The objects that spec->url names, a list of DmObject* in the current memory context. Raises if none, unless allow_empty. */
 extern List *dm_objscan_list(const DmObjScanSpec *spec);
 /* Lists the objects; opens none yet. Lives in the current memory context. */
 extern DmObjScan *dm_objscan_begin(const DmObjScanSpec *spec);
 /* Stores the next row in slot (virtual, of spec->desc) and returns true; false, slot cleared, at the end. Values live until the next call. */
 extern bool dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot);
-/* Starts over with the same list of objects (If-Match guards against changed ones). */
+/* Starts over with the same list of objects (If-Match guards against changed ones), or those of it that the filter wants now. */
 extern void dm_objscan_rescan(DmObjScan *scan);
+/* Before a pass: from it on, all objects are read that were listed, whatever the filter wants in this pass or that. */
+extern void dm_objscan_read_all(DmObjScan *scan);
 extern void dm_objscan_end(DmObjScan *scan);
 /* Bytes, as stored, of the objects that it reads. */
 extern int64 dm_objscan_size(const DmObjScan *scan);
@@ -136,8 +149,13 @@ typedef struct DmObjMeasure
 	int64 bytes;	   /* as stored */
 	int64 plain_bytes; /* a guess of their size when decompressed */
 	int64 pieces;	   /* of a megabyte, but one for each object that looks compressed */
+	int64 listing;	   /* to be taken by the scan, or 0; see listing.h */
+	int64 listed;	   /* as in DmObjScanStats */
+	int64 folders_pruned;
+	int64 objects_pruned;
 } DmObjMeasure;
 
-extern void dm_objscan_measure(Oid server, Oid user, const char *url, DmObjMeasure *measure);
+/* Lists what spec->url names, for the planner; spec->filter leaves out. */
+extern void dm_objscan_measure(const DmObjScanSpec *spec, DmObjMeasure *measure);
 
 #endif

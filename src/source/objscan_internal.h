@@ -21,7 +21,8 @@ typedef enum DmObjColumn
 	DM_OBJ_ROW,
 	DM_OBJ_ETAG,
 	DM_OBJ_SIZE,
-	DM_OBJ_MODIFIED
+	DM_OBJ_MODIFIED,
+	DM_OBJ_HIVE
 } DmObjColumn;
 
 /* A wanted column and the field it comes from. */
@@ -50,6 +51,7 @@ typedef struct DmObjMap
 	int ntargets;
 	int *specials; /* needed attributes that have no field, by index */
 	int nspecials;
+	NullableDatum *partitions; /* values of hive attributes in the current object, by index */
 	const DmObjScanSpec *spec;
 	int *attributes; /* attribute index of each field of the current object */
 } DmObjMap;
@@ -107,7 +109,11 @@ struct DmObjScan
 	MemoryContext object_context;
 	MemoryContext row_context;
 	DmStore *store;
-	List *objects; /* of DmObject* */
+	List *listed;  /* of DmObject* */
+	List *picked;  /* of them, where the filter changes from pass to pass */
+	List *objects; /* those that the pass reads: one of the two */
+	bool reads_all;
+	DmStoreStats planned; /* what listing them took when the query was planned */
 	DmObjMap *map;
 	DmCsvReader *csv;	/* NULL before the first object; so is the other one */
 	DmJsonReader *json; /* of JSON */
@@ -197,12 +203,21 @@ extern void dm_objmap_by_position(DmObjMap *map);
 extern void dm_objmap_by_header(DmObjMap *map, DmCsvReader *header, const char *uri);
 /* Attnums of the columns that have a field in the objects mapped so far. */
 extern Bitmapset *dm_objmap_present(const DmObjMap *map);
-/* Value of a special column; row is the data row's number in the object. Text is palloc'd in the current context. */
-extern Datum dm_objmap_special(DmObjColumn kind, const DmObject *object, int64 row, bool *isnull);
+/* Finds the partition columns' values in an object's key; they live in the current memory context. */
+extern void dm_objmap_enter(DmObjMap *map, const DmObject *object);
+/* Value of an attribute that has no field; row is the data row's number in the object. Text is palloc'd in the current context. */
+extern Datum dm_objmap_special(const DmObjMap *map, int attribute, const DmObject *object, int64 row, bool *isnull);
+/* Value of a column that tells about the object alone: _file, _etag, _size or _modified. */
+extern Datum dm_objmap_about(DmObjColumn kind, const DmObject *object, bool *isnull);
+/* What an attribute is that has no field, by its name. Raises 42804 if it is one of the special ones, but of another type. */
+extern DmObjColumn dm_objmap_kind(const DmObjScanSpec *spec, int attribute);
+/* Value of a partition column in a key. Raises what its type's input raises, naming column and key. */
+extern Datum dm_objmap_partition(const DmObject *object, Form_pg_attribute attribute, const char *name,
+								 bool *isnull);
 
 /* Does a key look compressed, by its ending? */
 extern bool dm_objlist_looks_compressed(const char *key);
 /* The objects that match a URL, in the current memory context; counts go to stats. */
-extern List *dm_objlist_make(DmStore *store, const char *url, DmObjScanStats *stats);
+extern List *dm_objlist_make(DmStore *store, const DmObjScanSpec *spec, DmObjScanStats *stats);
 
 #endif

@@ -13,6 +13,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "source/hive.h"
 #include "source/objscan_internal.h"
 
 /* Names in one list of an error message. */
@@ -51,6 +52,17 @@ column_kind(Form_pg_attribute attribute)
 	return DM_OBJ_FIELD;
 }
 
+/* What an attribute (from 0) is. A column whose field is named outright is that field's, whatever the column's own name. */
+DmObjColumn
+dm_objmap_kind(const DmObjScanSpec *spec, int attribute)
+{
+	if (bms_is_member(attribute + 1, spec->hive))
+		return DM_OBJ_HIVE;
+	if ((spec->field_names && spec->field_names[attribute]) || (spec->paths && spec->paths[attribute]))
+		return DM_OBJ_FIELD;
+	return column_kind(TupleDescAttr(spec->desc, attribute));
+}
+
 /* Enters attribute number i (from 0): its kind, its header name, and its converter if it is needed. */
 static void
 map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
@@ -61,8 +73,7 @@ map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
 
 	if (attribute->attisdropped)
 		return;
-	/* A column whose field is named outright is that field's, whatever the column's own name. */
-	map->kinds[i] = name || (spec->paths && spec->paths[i]) ? DM_OBJ_FIELD : column_kind(attribute);
+	map->kinds[i] = dm_objmap_kind(spec, i);
 	if (map->kinds[i] != DM_OBJ_FIELD)
 	{
 		if (needed)
@@ -93,6 +104,7 @@ dm_objmap_make(const DmObjScanSpec *spec)
 	map->kinds = palloc0((natts + 1) * sizeof(DmObjColumn));
 	map->converters = palloc0((natts + 1) * sizeof(DmConverter));
 	map->specials = palloc0((natts + 1) * sizeof(int));
+	map->partitions = palloc0((natts + 1) * sizeof(NullableDatum));
 	map->attributes = palloc0((natts + 1) * sizeof(int));
 	for (int i = 0; i < natts; i++)
 		map_attribute(map, spec, i);
@@ -142,7 +154,7 @@ dm_objmap_present(const DmObjMap *map)
 
 	for (int i = 0; i < map->desc->natts; i++)
 	{
-		if (map->names[i])
+		if (map->names[i] || map->kinds[i] == DM_OBJ_HIVE)
 			present = bms_add_member(present, i + 1);
 	}
 	return present;
@@ -276,23 +288,116 @@ dm_objmap_by_header(DmObjMap *map, DmCsvReader *header, const char *uri)
 	set_targets(map);
 }
 
-/* Value of a special column for a row of the object. */
+/* Sets which columns are partitions of the URL. */
+void
+dm_objscan_find_hive(DmObjScanSpec *spec)
+{
+	List *names = spec->no_hive ? NIL : dm_hive_names(spec->url);
+	ListCell *cell;
+
+	spec->hive = NULL;
+	foreach (cell, names)
+	{
+		for (int i = 0; i < spec->desc->natts; i++)
+		{
+			const char *name = spec->field_names ? spec->field_names[i] : NULL;
+			Form_pg_attribute attribute = TupleDescAttr(spec->desc, i);
+
+			if (!attribute->attisdropped && !(spec->paths && spec->paths[i]) &&
+				strcmp(name ? name : NameStr(attribute->attname), lfirst(cell)) == 0)
+				spec->hive = bms_add_member(spec->hive, i + 1);
+		}
+	}
+}
+
+/* A partition's value that is being converted, for the error context. */
+typedef struct PartitionPlace
+{
+	const DmObject *object;
+	const char *name;
+} PartitionPlace;
+
+/* Says where a value that cannot be converted stands. */
+static void
+partition_error_context(void *arg)
+{
+	const PartitionPlace *place = arg;
+
+	errcontext("partition %s of %s", place->name, dm_object_uri(place->object));
+}
+
+/* Value of a partition column in a key; name is its name there. */
 Datum
-dm_objmap_special(DmObjColumn kind, const DmObject *object, int64 row, bool *isnull)
+dm_objmap_partition(const DmObject *object, Form_pg_attribute attribute, const char *name, bool *isnull)
+{
+	PartitionPlace place = {object, name};
+	ErrorContextCallback callback = {
+		.previous = error_context_stack, .callback = partition_error_context, .arg = &place};
+	bool found;
+	char *text = dm_hive_value(object->key, name, &found);
+	Oid input;
+	Oid typioparam;
+	Datum value;
+
+	getTypeInputInfo(attribute->atttypid, &input, &typioparam);
+	*isnull = text == NULL;
+	error_context_stack = &callback;
+	value = OidInputFunctionCall(input, text, typioparam, attribute->atttypmod);
+	error_context_stack = callback.previous;
+	return value;
+}
+
+/* Finds the partition columns' values in an object's key. */
+void
+dm_objmap_enter(DmObjMap *map, const DmObject *object)
+{
+	for (int i = 0; i < map->nspecials; i++)
+	{
+		int attribute = map->specials[i];
+		Form_pg_attribute column = TupleDescAttr(map->desc, attribute);
+		const char *name = map->spec->field_names ? map->spec->field_names[attribute] : NULL;
+
+		if (map->kinds[attribute] == DM_OBJ_HIVE)
+			map->partitions[attribute].value = dm_objmap_partition(
+				object, column, name ? name : NameStr(column->attname), &map->partitions[attribute].isnull);
+	}
+}
+
+/* Value of a column that tells about the object alone. */
+Datum
+dm_objmap_about(DmObjColumn kind, const DmObject *object, bool *isnull)
 {
 	*isnull = false;
 	switch (kind)
 	{
 		case DM_OBJ_FILE: return CStringGetTextDatum(dm_object_uri(object));
-		case DM_OBJ_ROW: return Int64GetDatum(row);
 		case DM_OBJ_SIZE: return Int64GetDatum(object->size);
 		case DM_OBJ_MODIFIED: return TimestampTzGetDatum(object->modified);
 		case DM_OBJ_ETAG:
 			if (object->etag)
 				return CStringGetTextDatum(object->etag);
 			break;
-		case DM_OBJ_FIELD: break;
+		case DM_OBJ_FIELD:
+		case DM_OBJ_ROW:
+		case DM_OBJ_HIVE: break;
 	}
 	*isnull = true;
 	return (Datum) 0;
+}
+
+/* Value of an attribute that has no field, for a row of the object. */
+Datum
+dm_objmap_special(const DmObjMap *map, int attribute, const DmObject *object, int64 row, bool *isnull)
+{
+	if (map->kinds[attribute] == DM_OBJ_HIVE)
+	{
+		*isnull = map->partitions[attribute].isnull;
+		return map->partitions[attribute].value;
+	}
+	if (map->kinds[attribute] == DM_OBJ_ROW)
+	{
+		*isnull = false;
+		return Int64GetDatum(row);
+	}
+	return dm_objmap_about(map->kinds[attribute], object, isnull);
 }

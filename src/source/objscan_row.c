@@ -48,8 +48,7 @@ fill_specials(const DmObjScan *scan, Datum *values, bool *isnull)
 	{
 		int attribute = map->specials[i];
 
-		values[attribute] =
-			dm_objmap_special(map->kinds[attribute], scan->object, scan->record.row, &isnull[attribute]);
+		values[attribute] = dm_objmap_special(map, attribute, scan->object, scan->record.row, &isnull[attribute]);
 	}
 }
 

@@ -57,6 +57,7 @@ typedef struct DmStoreSettings
 typedef struct DmStoreOps
 {
 	void (*list)(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
+	void (*list_folders)(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each, void *arg);
 	DmFetch *(*fetch_open)(DmStore *store); /* store.c fills in the embedded part before anything else is called */
 	DmStream *(*fetch_next)(DmFetch *fetch, DmPiece *piece);
 	void (*fetch_wait)(DmFetch *fetch, long max_ms);

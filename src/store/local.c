@@ -54,11 +54,14 @@ static void local_list(DmStore *store, const char *bucket, const char *prefix, D
 static void local_uploads_list(DmStore *store, const char *bucket, const char *prefix, DmOpenUploadEach each,
 							   void *arg);
 static void list_bucket(LocalListing *listing);
+static void local_list_folders(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each,
+							   void *arg);
 static bool list_folder(LocalListing *listing, const char *folder, int depth);
 static void report_folder(const LocalListing *listing, const char *folder) pg_attribute_noreturn();
 
 static const DmStoreOps local_ops = {
 	local_list,
+	local_list_folders,
 	dm_local_fetch_open,
 	dm_local_fetch_next,
 	dm_local_fetch_wait,
@@ -413,4 +416,44 @@ list_folder(LocalListing *listing, const char *folder, int depth)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return more;
+}
+
+/* Lists the folders directly below a prefix; see store.h. A folder that is not there has none. */
+static void
+local_list_folders(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each, void *arg)
+{
+	LocalListing listing = {
+		.store = (LocalStore *) store, .bucket = bucket, .prefix = prefix, .caller = CurrentMemoryContext};
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill local folders", ALLOCSET_DEFAULT_SIZES);
+	const char *slash = strrchr(prefix, '/');
+	char *folder;
+	int fd;
+	ListCell *lc;
+
+	MemoryContextSwitchTo(context);
+	store->stats.list_requests++;
+	folder = pnstrdup(prefix, slash ? slash + 1 - prefix : 0);
+	fd = dm_local_folder_open(store, bucket, folder, NULL, false);
+	if (fd < 0 && (errno != ENOENT || folder[0] == '\0'))
+		report_folder(&listing, folder);
+	foreach (lc, fd < 0 ? NIL : read_names(&listing, folder, fd))
+	{
+		const char *name = lfirst(lc);
+		char *path = psprintf("%s%s", folder, name);
+		bool more = true;
+
+		if (name[strlen(name) - 1] == '/')
+		{
+			pg_verifymbstr(path, strlen(path), false);
+			MemoryContextSwitchTo(listing.caller);
+			more = each(path, arg);
+			MemoryContextSwitchTo(context);
+		}
+		if (!more)
+			break;
+		pfree(path);
+	}
+	MemoryContextSwitchTo(listing.caller);
+	MemoryContextDelete(context);
 }

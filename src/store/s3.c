@@ -29,6 +29,7 @@ static void raise_sign(const DmStoreSettings *settings) pg_attribute_noreturn();
 
 static const DmStoreOps s3_ops = {
 	dm_s3_list,
+	dm_s3_list_folders,
 	dm_s3_fetch_open,
 	dm_s3_fetch_next,
 	dm_s3_fetch_wait,
@@ -132,35 +133,13 @@ dm_s3_key_encode(const char *key, bool keep_slash)
 	return encoded;
 }
 
-/* Value of a hex digit, or -1. */
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = pg_ascii_tolower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* A key as a listing gives it, in the database's encoding, palloc'd. Raises on bytes that are no UTF-8. */
 char *
 dm_s3_key_decode(const char *text, bool percent)
 {
-	char *utf8 = pstrdup(text);
-	char *out = utf8;
+	/* a plus is a blank there, and comes as %2B itself */
+	char *utf8 = percent ? dm_percent_decode(text, strlen(text), true) : pstrdup(text);
 
-	for (const char *p = text; percent && *p; p++)
-	{
-		if (*p == '%' && hex_value(p[1]) >= 0 && hex_value(p[2]) >= 0)
-		{
-			*out++ = (char) (hex_value(p[1]) * 16 + hex_value(p[2]));
-			p += 2;
-		}
-		else
-			*out++ = *p == '+' ? ' ' : *p; /* a plus itself comes as %2B */
-	}
-	if (percent)
-		*out = '\0';
 	return pg_any_to_server(utf8, strlen(utf8), PG_UTF8);
 }
 

@@ -76,6 +76,8 @@ typedef bool (*DmXmlEnd)(void *arg, const char *parent, const char *name, const 
 extern bool dm_xml_read(const char *data, Size len, DmXmlEnd end, void *arg);
 
 extern void dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
+extern void dm_s3_list_folders(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each,
+							   void *arg);
 extern DmFetch *dm_s3_fetch_open(DmStore *store);
 extern DmStream *dm_s3_fetch_next(DmFetch *fetch, DmPiece *piece);
 extern void dm_s3_fetch_wait(DmFetch *fetch, long max_ms);

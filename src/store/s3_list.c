@@ -18,6 +18,7 @@ typedef struct ListPage
 {
 	const char *bucket;
 	List *keys;	   /* DmObject with key still as sent */
+	List *folders; /* of char*, still as sent: prefixes of keys up to a slash */
 	DmObject next; /* the one being read */
 	bool seen_result;
 	bool truncated;
@@ -25,17 +26,27 @@ typedef struct ListPage
 	char *token;
 } ListPage;
 
+/* What a page is passed on to: one of the two. */
+typedef struct ListTarget
+{
+	DmStoreEach each;
+	DmStoreEachFolder each_folder; /* keys are cut at the first slash after the prefix */
+	void *arg;
+} ListTarget;
+
+static void list_pages(DmStore *store, const char *bucket, const char *prefix, const ListTarget *target);
 static bool note_element(void *arg, const char *parent, const char *name, const char *text);
-static bool pass_page(const ListPage *page, MemoryContext caller, DmStoreEach each, void *arg);
+static bool pass_page(const ListPage *page, MemoryContext caller, const ListTarget *target);
 
 /* The query of a page, parameters in the order that the signature wants. */
 static char *
-make_query(const char *prefix, const char *token)
+make_query(const char *prefix, const char *token, bool folders)
 {
-	return psprintf("%s%s%sencoding-type=url&list-type=2&max-keys=1000&prefix=%s",
+	return psprintf("%s%s%s%sencoding-type=url&list-type=2&max-keys=1000&prefix=%s",
 					token ? "continuation-token=" : "",
 					token ? dm_s3_key_encode(token, false) : "",
 					token ? "&" : "",
+					folders ? "delimiter=%2F&" : "",
 					dm_s3_key_encode(prefix, false));
 }
 
@@ -63,6 +74,20 @@ fetch_page(DmS3Call *call, const char *what, ListPage *page)
 void
 dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg)
 {
+	list_pages(store, bucket, prefix, &(ListTarget){.each = each, .arg = arg});
+}
+
+/* Lists the folders directly below a prefix; see store.h. */
+void
+dm_s3_list_folders(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each, void *arg)
+{
+	list_pages(store, bucket, prefix, &(ListTarget){.each_folder = each, .arg = arg});
+}
+
+/* Lists page by page and passes on what is found. */
+static void
+list_pages(DmStore *store, const char *bucket, const char *prefix, const ListTarget *target)
+{
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "datamill s3 list", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext page_context = AllocSetContextCreate(context, "datamill s3 list page", ALLOCSET_DEFAULT_SIZES);
@@ -81,9 +106,9 @@ dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach e
 		char *last = token;
 
 		MemoryContextSwitchTo(page_context);
-		call->query = make_query(prefix, token);
+		call->query = make_query(prefix, token, target->each_folder != NULL);
 		fetch_page(call, what, &page);
-		more = pass_page(&page, caller, each, arg) && page.truncated;
+		more = pass_page(&page, caller, target) && page.truncated;
 		if (more)
 			token = MemoryContextStrdup(context, page.token);
 		if (more && last && strcmp(last, token) == 0)
@@ -139,6 +164,8 @@ note_element(void *arg, const char *parent, const char *name, const char *text)
 		return note_object_element(&page->next, name, text);
 	if (parent[0] == '\0' && strcmp(name, "ListBucketResult") == 0)
 		page->seen_result = true;
+	if (strcmp(parent, "CommonPrefixes") == 0 && strcmp(name, "Prefix") == 0)
+		page->folders = lappend(page->folders, pstrdup(text));
 	if (strcmp(parent, "ListBucketResult") != 0)
 		return true;
 	if (strcmp(name, "Contents") == 0)
@@ -162,12 +189,36 @@ note_element(void *arg, const char *parent, const char *name, const char *text)
 	return true;
 }
 
-/* Passes the objects of a page on. False if the caller's function asked to stop. */
+/* Passes the folders of a page on. False if the caller's function asked to stop. */
 static bool
-pass_page(const ListPage *page, MemoryContext caller, DmStoreEach each, void *arg)
+pass_folders(const ListPage *page, MemoryContext caller, const ListTarget *target)
 {
 	MemoryContext own = CurrentMemoryContext;
 	ListCell *lc;
+
+	foreach (lc, page->folders)
+	{
+		char *folder = dm_s3_key_decode(lfirst(lc), page->encoded);
+		bool more;
+
+		MemoryContextSwitchTo(caller);
+		more = target->each_folder(folder, target->arg);
+		MemoryContextSwitchTo(own);
+		if (!more)
+			return false;
+	}
+	return true;
+}
+
+/* Passes the objects of a page on, or its folders. False if the caller's function asked to stop. */
+static bool
+pass_page(const ListPage *page, MemoryContext caller, const ListTarget *target)
+{
+	MemoryContext own = CurrentMemoryContext;
+	ListCell *lc;
+
+	if (target->each_folder)
+		return pass_folders(page, caller, target);
 
 	foreach (lc, page->keys)
 	{
@@ -180,7 +231,7 @@ pass_page(const ListPage *page, MemoryContext caller, DmStoreEach each, void *ar
 		if (object->size == 0 && len > 0 && object->key[len - 1] == '/')
 			continue;
 		MemoryContextSwitchTo(caller);
-		more = each(object, arg);
+		more = target->each(object, target->arg);
 		MemoryContextSwitchTo(own);
 		if (!more)
 			return false;

@@ -15,6 +15,15 @@
 
 static void check_bucket(const DmStore *store, const char *bucket);
 
+static uint64 writes = 0;
+
+/* How many objects this backend has written or removed. */
+uint64
+dm_store_writes(void)
+{
+	return writes;
+}
+
 /* Opens the store that the server's endpoint names; see store.h. */
 DmStore *
 dm_store_open(Oid server_oid, Oid user_oid)
@@ -53,6 +62,14 @@ list_next(void *arg, int ahead, DmPiece *piece)
 	object = list_nth(fetch->objects, fetch->next++);
 	*piece = (DmPiece){.object = object, .end = object->size};
 	return true;
+}
+
+/* Lists the folders directly below a prefix; see store.h. */
+void
+dm_store_list_folders(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each, void *arg)
+{
+	check_bucket(store, bucket);
+	store->ops->list_folders(store, bucket, prefix, each, arg);
 }
 
 /* Starts to read a list of DmObject*; see store.h. The list must outlive the fetch. */
@@ -190,6 +207,7 @@ dm_upload_finish(DmUpload *upload)
 
 	if (upload->state == DM_UPLOAD_ENDED)
 		elog(ERROR, "finish of an upload that has ended");
+	writes++;
 	object = upload->store->ops->upload_publish(upload);
 	upload->state = DM_UPLOAD_ENDED;
 	return object;
@@ -213,6 +231,7 @@ dm_store_delete(DmStore *store, List *objects)
 
 	foreach (lc, objects)
 		check_bucket(store, ((DmObject *) lfirst(lc))->bucket);
+	writes++;
 	store->ops->remove(store, objects);
 }
 

@@ -52,6 +52,15 @@ extern const DmStoreStats *dm_store_stats(const DmStore *store);
 typedef bool (*DmStoreEach)(const DmObject *object, void *arg);
 extern void dm_store_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
 
+/*
+ * The folders directly below a prefix: calls each(folder, arg), in byte order, for every "prefix...name/" under which there may
+ * be keys, each with the whole of it; the slash that ends a folder is the first one after the prefix. Keys that are no folder are
+ * left out. Otherwise as dm_store_list().
+ */
+typedef bool (*DmStoreEachFolder)(const char *folder, void *arg);
+extern void dm_store_list_folders(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each,
+								  void *arg);
+
 /* Deep copy into the current memory context. */
 extern DmObject *dm_object_copy(const DmObject *object);
 /* "s3://bucket/key", as users write it (not percent-encoded). */
@@ -125,6 +134,9 @@ extern DmObject *dm_upload_publish(DmUpload *upload);
 extern DmObject *dm_upload_finish(DmUpload *upload);
 extern void dm_upload_abort(DmUpload *upload);
 
+/* How many objects this backend has written or removed. */
+extern uint64 dm_store_writes(void);
+
 /*
  * Removes objects (DmObject *), of any etag, several at once; one that is not there is no error. Needs the rights of writing. Only
  * bucket and key of an object are used. An error leaves some removed and others not.
@@ -154,6 +166,8 @@ extern void dm_store_abort_upload(DmStore *store, const DmOpenUpload *upload);
 /* Splits s3://bucket/key into its parts (palloc'd; key may be empty). Raises 22023 on anything else. */
 extern void dm_url_split(const char *url, char **bucket, char **key);
 extern bool dm_url_is_object(const char *text);
+/* Replaces %XX by the byte it stands for, and + by a blank if told to; palloc'd. */
+extern char *dm_percent_decode(const char *text, Size len, bool plus);
 
 /* The literal part of a glob before its first wildcard, palloc'd; and whether key matches all of it. */
 extern char *dm_glob_prefix(const char *pattern);

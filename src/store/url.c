@@ -30,3 +30,40 @@ dm_url_split(const char *url, char **bucket, char **key)
 	*bucket = slash ? pnstrdup(start, slash - start) : pstrdup(start);
 	*key = pstrdup(slash ? slash + 1 : "");
 }
+
+/* Value of a hex digit, or -1. */
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = pg_ascii_tolower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/*
+ * Replaces %XX by the byte it stands for, and a plus by a blank if told to; palloc'd. What is no %XX stays as it is, and so does %00,
+ * which no text can hold.
+ */
+char *
+dm_percent_decode(const char *text, Size len, bool plus)
+{
+	char *decoded = palloc(len + 1);
+	char *out = decoded;
+
+	for (const char *p = text; p < text + len; p++)
+	{
+		int high = *p == '%' && text + len - p > 2 ? hex_value(p[1]) : -1;
+		int low = high >= 0 ? hex_value(p[2]) : -1;
+
+		if (low >= 0 && high + low > 0)
+		{
+			*out++ = (char) (high * 16 + low);
+			p += 2;
+		}
+		else
+			*out++ = plus && *p == '+' ? ' ' : *p;
+	}
+	*out = '\0';
+	return decoded;
+}
