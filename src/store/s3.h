@@ -90,6 +90,7 @@ extern char *dm_s3_etag_strip(const char *text);
 /* s3_multipart.c */
 typedef struct DmS3Open DmS3Open;
 extern DmS3Call *dm_s3_upload_call(const DmUpload *upload, const char *method, int64 *counter);
+extern void dm_s3_upload_call_free(DmS3Call *call);
 extern DmS3Call *dm_s3_put_call(const DmUpload *upload);
 extern char *dm_s3_put_etag(const DmS3Call *call, const char *what);
 extern void dm_s3_call_payload(DmS3Call *call, const char *data, Size len);

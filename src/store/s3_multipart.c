@@ -13,6 +13,7 @@
 #include "common/md5.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "net/retry.h"
@@ -98,16 +99,30 @@ answer_etag(const DmHttpRequest *http)
 	return etag ? dm_s3_etag_strip(etag) : pstrdup("");
 }
 
-/* Makes a call for the object of an upload, in the current memory context. */
+/*
+ * Makes a call for the object of an upload, in a memory context of its own below the current one: an unload of many files makes a lot of
+ * them. dm_s3_upload_call_free() ends it.
+ */
 DmS3Call *
 dm_s3_upload_call(const DmUpload *upload, const char *method, int64 *counter)
 {
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill s3 upload call", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	DmS3Call *call = dm_s3_call_make((DmS3Store *) upload->store, method, counter);
 
+	MemoryContextSwitchTo(old);
 	call->bucket = upload->bucket;
 	call->key = upload->key;
 	call->http->body_max = DM_S3_ANSWER_MAX_BYTES;
 	return call;
+}
+
+/* Ends a call of dm_s3_upload_call() and frees all of it. */
+void
+dm_s3_upload_call_free(DmS3Call *call)
+{
+	MemoryContextDelete(GetMemoryChunkContext(call));
 }
 
 /* Adds the headers of a new object to the call that makes it. */
@@ -173,7 +188,7 @@ dm_s3_object_head(const DmUpload *upload, DmObject *object)
 	length = dm_http_header(call->http, "Content-Length");
 	object->size = found && length ? strtoll(length, NULL, 10) : -1;
 	object->etag = found ? answer_etag(call->http) : NULL;
-	dm_http_free(call->http);
+	dm_s3_upload_call_free(call);
 	return found;
 }
 
@@ -233,7 +248,7 @@ dm_s3_multipart_create(const DmUpload *upload, SubTransactionId subtransaction, 
 		raise_answer(upload);
 	open = dm_s3_open_add(upload, answer.upload_id, subtransaction);
 	RESUME_INTERRUPTS();
-	dm_http_free(call->http);
+	dm_s3_upload_call_free(call);
 	*upload_id = answer.upload_id;
 	return open;
 }
@@ -334,14 +349,17 @@ dm_s3_multipart_complete(const DmUpload *upload, const char *upload_id, List *et
 	{
 		ours = expected_etag(etags);
 		if (dm_s3_object_is_ours(upload, ours, size))
+		{
+			dm_s3_upload_call_free(call);
 			return ours;
+		}
 	}
 	if (call->http->status == 412)
 		dm_upload_raise_exists(upload->bucket, upload->key);
 	dm_s3_call_check(call, "could not write");
 	if (!read_answer(call->http, &answer) || strcmp(answer.root, "CompleteMultipartUploadResult") != 0)
 		raise_answer(upload);
-	dm_http_free(call->http);
+	dm_s3_upload_call_free(call);
 	pfree(list);
 	return answer.etag ? answer.etag : pstrdup("");
 }

@@ -379,7 +379,7 @@ put_object(S3Upload *s3)
 		etag = dm_s3_put_etag(call,
 							  psprintf("could not write object \"s3://%s/%s\"", s3->upload.bucket, s3->upload.key));
 	}
-	dm_http_free(call->http);
+	dm_s3_upload_call_free(call);
 	return etag;
 }
 

@@ -156,6 +156,9 @@ dm_s3_uploads_list(DmStore *store, const char *bucket, const char *prefix, DmOpe
 void
 dm_s3_uploads_abort(DmStore *store, const DmOpenUpload *upload)
 {
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "datamill s3 abort", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	DmS3Call *call = dm_s3_call_make((DmS3Store *) store, "DELETE", &store->stats.put_requests);
 
 	call->bucket = upload->bucket;
@@ -165,5 +168,6 @@ dm_s3_uploads_abort(DmStore *store, const DmOpenUpload *upload)
 	dm_http_perform(call->http);
 	if (call->http->state != DM_HTTP_DONE || call->http->status != 404)
 		dm_s3_call_check(call, "could not abort an upload of");
-	dm_http_free(call->http);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 }
