@@ -335,7 +335,7 @@ CREATE FUNCTION datamill.check_dataset(target text)
 RETURNS TABLE (problem text, key jsonb, detail text)
 AS 'MODULE_PATHNAME', 'dm_check_dataset_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.check_dataset(text) IS
-  'What is wrong with a dataset, no row if nothing is: versions of one key that overlap, versions that end before they start, two current rows of a key, and rows of current edited by hand (which a merge copes with). Reads both tables whole. Needs SELECT on current and history.';
+  'What is wrong with a dataset, no row if nothing is: versions of one key that overlap, versions that end before they start, two current rows of a key, rows of current edited by hand (which a merge copes with), and of a feed keys of which other versions are stored than their events give. Reads the tables whole. Needs SELECT on all of them.';
 
 CREATE FUNCTION datamill.drop_dataset(target text, keep_tables boolean DEFAULT false)
 RETURNS void

@@ -437,7 +437,12 @@ unwrap(DmJsonSpan *value, DmJsonSpan *schema)
 		if (text.escaped)
 			dm_json_unescape(&text);
 		if (text.len > 0 && *text.data == '{')
-			*value = span_of(text.data, text.len);
+		{
+			char *json = pnstrdup(text.data, text.len);
+
+			(void) DirectFunctionCall1(json_in, CStringGetDatum(json)); /* raises if it is none */
+			*value = span_of(json, text.len);
+		}
 	}
 	if (!dm_json_member(*value, "payload", &payload) || dm_json_member(*value, "op", &member))
 		return;

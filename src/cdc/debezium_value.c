@@ -12,6 +12,7 @@
 #include "common/int.h"
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
@@ -22,6 +23,8 @@
 #include "cdc/debezium_value.h"
 
 #define MICROS_PER_SECOND INT64CONST(1000000)
+/* More digits than numeric holds in front of its point and behind it. */
+#define MAX_DECIMAL_BYTES 62000
 #define EPOCH_DAYS (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
 
 static DmDebeziumField field_guess(const DmFeedOptions *options, const DmDebeziumColumn *column, DmJsonSpan value);
@@ -257,6 +260,10 @@ decimal_text(const uint8 *bytes, int len, int scale)
 	int carry = negative;
 	StringInfoData out;
 
+	if (len > MAX_DECIMAL_BYTES)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("a decimal of %d bytes is out of range", len)));
 	for (int i = len - 1; i >= 0; i--)
 	{
 		int byte = negative ? (uint8) ~bytes[i] + carry : bytes[i];
@@ -268,6 +275,7 @@ decimal_text(const uint8 *bytes, int len, int scale)
 	{
 		int rest = 0;
 
+		CHECK_FOR_INTERRUPTS();
 		for (int i = first; i < len; i++)
 		{
 			int number = rest << 8 | magnitude[i];

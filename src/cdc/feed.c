@@ -60,6 +60,7 @@ static void truncates_load(DmFeed *feed);
 static void truncates_settle(DmFeed *feed);
 static bool truncate_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2]);
 static bool undo_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2]);
+static bool all_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2]);
 static void key_touch(void *arg, const Datum *values);
 static DmFeedEvent *event_read(DmFeed *feed, TupleTableSlot *slot);
 static void key_settle(DmFeed *feed, const Datum *key, List *events);
@@ -312,6 +313,8 @@ truncates_settle(DmFeed *feed)
 		dm_feed_store_keys(feed->store, undo_touches, key_touch, feed);
 		dm_truncates_forget(feed->spec.dataset, feed->spec.merge_id);
 	}
+	else if (feed->spec.differs)
+		dm_feed_store_keys(feed->store, all_touches, key_touch, feed);
 	else if (has_new)
 		dm_feed_store_keys(feed->store, truncate_touches, key_touch, feed);
 }
@@ -351,6 +354,13 @@ undo_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2])
 			return true;
 	}
 	return false;
+}
+
+/* True for every row. */
+static bool
+all_touches(void *arg, Datum start, const Datum *end, const int64 merge_ids[2])
+{
+	return true;
 }
 
 /* Has a key settled. */
@@ -407,7 +417,13 @@ key_settle(DmFeed *feed, const Datum *key, List *events)
 	if (feed->spec.is_undo)
 		known = events_without_undone(feed, known);
 	folded = dm_feed_fold(&feed->fold, list_concat(known, events));
-	dm_feed_store_write(feed->store, key, stored, folded, feed->fold.values_move || feed->spec.is_undo);
+	if (feed->spec.differs)
+		memset(feed->spec.changes, 0, sizeof(DmFeedChanges));
+	dm_feed_store_write(
+		feed->store, key, stored, folded, feed->fold.values_move || feed->spec.is_undo || feed->spec.differs);
+	if (feed->spec.differs &&
+		feed->spec.changes->removed + feed->spec.changes->restored + feed->spec.changes->points > 0)
+		feed->spec.differs(key, feed->spec.differs_arg);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(feed->key_context);
 }
@@ -434,7 +450,8 @@ deletes_check(DmFeed *feed)
 	int64 gone = feed->spec.changes->gone_rows;
 	int64 rows = feed->spec.live_rows;
 
-	if (feed->spec.is_undo || gone == 0 || gone * 100.0 / rows <= feed->spec.max_delete_percent)
+	if (feed->spec.is_undo || feed->spec.differs || gone == 0 ||
+		gone * 100.0 / rows <= feed->spec.max_delete_percent)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

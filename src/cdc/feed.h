@@ -7,6 +7,7 @@
 #include "postgres.h"
 #include "executor/tuptable.h"
 #include "nodes/bitmapset.h"
+#include "nodes/execnodes.h"
 
 #include "cdc/apply.h"
 #include "cdc/cdc.h"
@@ -23,6 +24,7 @@ typedef struct DmFeedChanges
 	int64 gone_rows; /* keys that were live before, and are not any more */
 	int64 removed;	 /* versions that are not there any more */
 	int64 restored;	 /* versions that were not there, or otherwise */
+	int64 points;	 /* points that came or went */
 } DmFeedChanges;
 
 typedef struct DmFeedSpec
@@ -38,6 +40,9 @@ typedef struct DmFeedSpec
 	bool dry_run;
 	int64 live_rows;		   /* of current, -1 if not known: then they are counted */
 	double max_delete_percent; /* of them; 100 for none */
+	/* a dry run without events: called for each key of which other things are stored than its events give; or NULL */
+	void (*differs)(const Datum *key, void *arg);
+	void *differs_arg;
 	DmMergeCounts *counts;
 	DmFeedChanges *changes;
 } DmFeedSpec;
@@ -48,6 +53,7 @@ extern void dm_feed_upsert(DmFeed *feed, Datum sequence, const Datum *values, co
 extern void dm_feed_delete(DmFeed *feed, Datum sequence, const Datum *values, const bool *nulls);
 extern void dm_feed_truncate(DmFeed *feed, Datum sequence);
 extern void dm_feed_finish(DmFeed *feed);
+extern void dm_feed_check(const DmDataset *dataset, ReturnSetInfo *result);
 extern List **dm_feed_samples(DmFeed *feed);
 
 #endif

@@ -437,8 +437,6 @@ points_write(DmFeedStore *store, const Datum *key, const DmFeedState *stored, co
 	int old = 0;
 	int new = 0;
 
-	if (store->spec.dry_run)
-		return;
 	sort_order = store->order;
 	list_sort(folded->points, point_compare);
 	while (old < list_length(stored->points) || new < list_length(folded->points))
@@ -451,6 +449,7 @@ points_write(DmFeedStore *store, const Datum *key, const DmFeedState *stored, co
 			row_delete(store, IN_POINTS, ((DmFeedPoint *) lfirst(left))->tid);
 		else if (right && result > 0)
 			point_insert(store, key, lfirst(right));
+		store->spec.changes->points += result != 0;
 		old += result <= 0;
 		new += result >= 0;
 	}
@@ -469,9 +468,12 @@ static void
 point_insert(DmFeedStore *store, const Datum *key, const DmFeedPoint *point)
 {
 	const DmShape *shape = store->spec.shape;
-	TupleTableSlot *row = dm_writer_slot(store->writers[IN_POINTS]);
+	TupleTableSlot *row;
 	List *unavailable = NIL;
 
+	if (store->spec.dry_run)
+		return;
+	row = dm_writer_slot(store->writers[IN_POINTS]);
 	memset(row->tts_isnull, true, sizeof(bool) * row->tts_tupleDescriptor->natts);
 	for (int i = 0; point->operation == DM_POINT_UPSERT && i < shape->wanted->natts; i++)
 	{

@@ -32,6 +32,7 @@
 #include "base/compat.h"
 #include "base/names.h"
 #include "cdc/cdc.h"
+#include "cdc/feed.h"
 #include "cdc/inspect.h"
 
 static void dataset_read_as_caller(const char *target, DmDataset *dataset, char **history);
@@ -62,6 +63,8 @@ dm_dataset_check(const char *target, ReturnSetInfo *result)
 	dm_dataset_check_sensitive(&dataset);
 	part_check(&dataset, dataset.name, history, result);
 	edits_find(&dataset, dataset.current, dataset.history, result);
+	if (OidIsValid(dataset.feed))
+		dm_feed_check(&dataset, result);
 	if (!OidIsValid(dataset.sensitive))
 		return;
 	part_check(&dataset, dm_relation_name(dataset.sensitive), dm_relation_name(dataset.sensitive_history), result);

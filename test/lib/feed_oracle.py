@@ -6,6 +6,8 @@
 writes FOLDER/rows/*.jsonl (rows with columns op and seq), FOLDER/debezium/*.jsonl (change events; some columns of some of them
 are not available), and FOLDER/rows.txt and FOLDER/debezium.txt: the versions, as id|region|a|b|operation|from|until.
 
+For every third seed b is an untracked column: its change makes no version.
+
 The versions are computed from the sorted list of all events, in the plainest way there is, and share nothing with datamill.
 """
 import json
@@ -39,7 +41,7 @@ def make_events(rng):
     return events
 
 
-def versions(events, masked):
+def versions(events, masked, untracked):
     """Returns the versions that the events give: (id, region, a, b, operation, from, until)."""
     result = []
     truncates = {seq for op, _, _, seq, _ in events if op == "t"}
@@ -58,7 +60,9 @@ def versions(events, masked):
                 for column in (0, 1):
                     if told[column] or not masked:
                         new[column] = values[column]
-            if row is None or new != row:
+            if row is not None and untracked and new[0] == row[0]:
+                result[-1][3] = new[1]
+            elif row is None or new != row:
                 if row is not None:
                     result[-1][6] = seq
                 result.append([*key, *new, "I" if row is None else "U", seq, None])
@@ -116,7 +120,7 @@ def main():
                 made.append({"key": {"id": 0, "region": ""}, "value": None})
             write(f"{folder}/{kind}/{number}.jsonl", [json.dumps(line, ensure_ascii=rng.random() < 0.5) for line in made])
         lines = ["|".join("" if field is None else str(field) for field in version)
-                 for version in versions(events, kind == "debezium")]
+                 for version in versions(events, kind == "debezium", int(seed) % 3 == 0)]
         write(f"{folder}/{kind}.txt", sorted(lines))
 
 

@@ -84,6 +84,7 @@ $$;
 SELECT refuse('{"op": "x", "source": {"pos": 1}}');
 SELECT refuse('{"id": 1}');
 SELECT refuse('{"op": "c"');
+SELECT refuse('{"key": null, "value": "{\"op\": \"m\", "}');
 SELECT refuse('{"op": "c", "source": {"pos": 70}}');
 SELECT refuse('{"op": "c", "after": {"id": 1}}');
 SELECT refuse('{"op": "c", "after": {"id": null}, "source": {"pos": 70}}');

@@ -45,6 +45,10 @@ SELECT id, name, shout, operation, ended_by FROM t_history ORDER BY id, eff_star
 SELECT id, shout FROM t;
 SELECT live_rows, inserted, deleted FROM datamill.merges WHERE dataset = 't'::regclass ORDER BY merge_id;
 SELECT * FROM datamill.check_dataset('cdc_feed_undo.t');
+BEGIN;
+UPDATE t_history SET eff_end_date = 29 WHERE id = 1;
+SELECT problem, key FROM datamill.check_dataset('cdc_feed_undo.t');
+ROLLBACK;
 SELECT datamill.drop_dataset('cdc_feed_undo.t');
 
 -- sequences of every type that may be one

@@ -30,13 +30,13 @@ sub merge_all
 {
 	my ($seed, $kind) = @_;
 	my $sql = "CREATE SCHEMA f$seed;\n";
-	my $names = join ', ', map { qq("$_") } qw(id region a b);
+	my $untracked = $seed % 3 == 0 ? ', "untracked": ["b"]' : '';
 	my @files = map { s{.*/}{}r } sort glob("$root/feed/$seed/$kind/*.jsonl");
 
 	for my $i (0 .. $#files)
 	{
 		my $merge = "SELECT datamill.cdc_merge('f$seed.t', 's3://feed/$seed/$kind/$files[$i]', keys => '{id,region}', mode => 'feed', "
-		  . "options => '{$options{$kind}}');\n";
+		  . "options => '{$options{$kind}$untracked}');\n";
 		$sql .= $merge;
 		$sql .= "SELECT datamill.cdc_undo('f$seed.t');\n" . $merge if ($seed + $i) % 4 == 0;
 	}
