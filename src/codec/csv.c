@@ -125,6 +125,15 @@ dm_csv_next_offset(const DmCsvReader *reader)
 	return csv->buffer_offset + (csv->scan.field - csv->buffer);
 }
 
+/* Bytes that can be read without asking the stream for more. */
+Size
+dm_csv_unread(const DmCsvReader *reader)
+{
+	const DmCsvState *csv = (const DmCsvState *) reader;
+
+	return csv->scan.end - csv->scan.field;
+}
+
 /* The byte that ends lines, or NUL. */
 char
 dm_csv_newline(const DmCsvReader *reader)

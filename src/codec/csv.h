@@ -51,6 +51,8 @@ extern void dm_csv_reset(DmCsvReader *reader, DmStream *in);
 extern void dm_csv_continue(DmCsvReader *reader, DmStream *in, uint64 offset);
 /* Byte offset behind the record read last, its line's end included. */
 extern uint64 dm_csv_next_offset(const DmCsvReader *reader);
+/* Bytes behind the record read last that are in the buffer. */
+extern Size dm_csv_unread(const DmCsvReader *reader);
 /* The byte that ends lines, LF or CR; NUL as long as none has ended. */
 extern char dm_csv_newline(const DmCsvReader *reader);
 /* Reads the next record; false at the end. Raises 22P04 on an unterminated quote, with record, line and offset. */

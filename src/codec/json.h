@@ -67,6 +67,8 @@ extern DmJsonReader *dm_json_open(DmStream *in, bool lines);
 extern void dm_json_reset(DmJsonReader *reader, DmStream *in);
 /* JSON lines: goes on elsewhere in the same file: the stream's first byte is at offset, and a line's first. */
 extern void dm_json_continue(DmJsonReader *reader, DmStream *in, uint64 offset);
+/* Bytes behind the record read last that are in the buffer. */
+extern Size dm_json_unread(const DmJsonReader *reader);
 /* Reads the next record; false at the end. Raises 54000 for a record that is too large. */
 extern bool dm_json_read(DmJsonReader *reader);
 

@@ -90,6 +90,15 @@ dm_json_continue(DmJsonReader *reader, DmStream *in, uint64 offset)
 	reader->offset = reader->line_offset = offset;
 }
 
+/* Bytes that can be read without asking the stream for more. */
+Size
+dm_json_unread(const DmJsonReader *reader)
+{
+	const JsonState *json = (const JsonState *) reader;
+
+	return json->end - json->at;
+}
+
 /* Raises for a record that is too much to hold. */
 static void
 json_too_large(const JsonState *json)

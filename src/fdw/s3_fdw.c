@@ -166,10 +166,16 @@ get_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	Cost per_row = cpu_tuple_cost * 10 + rel->baserestrictcost.per_tuple;
 	Cost total = startup + seq_page_cost * rel->pages + per_row * rel->tuples;
 
-	add_path(rel,
-			 (Path *) dm_foreignscan_path(root, rel, rel->rows, startup, total, NIL, rel->lateral_relids, NIL));
+	ForeignPath *path = dm_foreignscan_path(root, rel, rel->rows, startup, total, NIL, rel->lateral_relids, NIL);
+	DmS3Plan *plan = rel->fdw_private;
+
+	/* An Append that could run in a worker never waits for its scans at the same time; it still can share them. */
+	plan->is_async = rel->reloptkind == RELOPT_OTHER_MEMBER_REL && enable_async_append && dm_s3_is_async(table);
+	if (plan->is_async)
+		path->path.parallel_safe = false;
+	add_path(rel, &path->path);
 	if (rel->consider_parallel && !rel->lateral_relids)
-		dm_s3_parallel_paths(root, rel, startup, total);
+		dm_s3_parallel_paths(root, rel, startup, total, plan->is_async);
 }
 
 /* Makes the plan of the path: all conditions are the executor's. */

@@ -62,9 +62,12 @@ is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
 	return !dm_receipt_is_open() && is_input_safe(rte->relid);
 }
 
-/* Adds a path of several processes, if there is work for them; startup and total are the costs of one. */
+/*
+ * Adds a path of several processes, if there is work for them; startup and total are the costs of one. small_too: if there is not,
+ * adds one of a single worker.
+ */
 void
-dm_s3_parallel_paths(PlannerInfo *root, RelOptInfo *rel, Cost startup, Cost total)
+dm_s3_parallel_paths(PlannerInfo *root, RelOptInfo *rel, Cost startup, Cost total, bool small_too)
 {
 	const DmS3Plan *plan = rel->fdw_private;
 	int workers = compute_parallel_worker(rel, rel->pages, -1, max_parallel_workers_per_gather);
@@ -72,6 +75,8 @@ dm_s3_parallel_paths(PlannerInfo *root, RelOptInfo *rel, Cost startup, Cost tota
 	ForeignPath *path;
 
 	workers = (int) Min(workers, plan->pieces - 1);
+	if (small_too && max_parallel_workers_per_gather > 0)
+		workers = Max(workers, 1);
 	if (workers <= 0)
 		return;
 	/* As the core has it: the leader reads less, the more rows the workers send it. */

@@ -133,7 +133,7 @@ rescan(ForeignScanState *node)
 		return;
 	}
 	dm_objscan_rescan(scan->objects);
-	scan->ended = false;
+	scan->started = scan->ended = false;
 	keep_rows(node);
 }
 

@@ -127,6 +127,12 @@ extern void dm_http_raise(const DmHttpRequest *request, const char *what) pg_att
  * wakes for them at once.
  */
 extern void dm_http_pump(long max_ms);
+/*
+ * A descriptor to wait for elsewhere: readable when dm_http_pump(0) has something to do, and after max_ms at the latest. To be
+ * asked for before every wait; it stays the same, and is not to be closed. Only where there is one.
+ */
+extern int dm_http_wait_fd(long max_ms);
+extern bool dm_http_has_wait_fd(void);
 /* How long a pump may sleep before this request needs dm_http_advance: -1 as long as it likes. */
 extern long dm_http_wait_ms(const DmHttpRequest *request);
 

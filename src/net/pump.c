@@ -89,7 +89,16 @@ note_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 			acknowledge_at_once(fd); /* the request is sent: its answer comes next */
 	}
 	sockets_changed = true;
+	dm_pump_fd_note(fd, what);
 	return 0;
+}
+
+/* Notes all sockets, for a set that was just made. */
+void
+dm_pump_fd_fill(void)
+{
+	for (int i = 0; i < nsockets; i++)
+		dm_pump_fd_note(sockets[i].fd, sockets[i].what);
 }
 
 /* curl's timer callback: notes when to call it next. */
@@ -191,8 +200,8 @@ build_wait_set(void)
 }
 
 /* How long to sleep: until curl's timer, at most max_ms; -1 for no limit. */
-static long
-sleep_ms(long max_ms)
+long
+dm_pump_sleep_ms(long max_ms)
 {
 	long timer_ms;
 
@@ -216,11 +225,12 @@ dm_http_pump(long max_ms)
 	CHECK_FOR_INTERRUPTS();
 	if (!multi)
 		return;
+	dm_pump_fd_disarm();
 	if (wait_event == 0)
 		wait_event = dm_wait_event_make("DatamillHttp");
 	if (sockets_changed)
 		build_wait_set();
-	nevents = WaitEventSetWait(wait_set, sleep_ms(max_ms), events, DM_PUMP_MAX_EVENTS, wait_event);
+	nevents = WaitEventSetWait(wait_set, dm_pump_sleep_ms(max_ms), events, DM_PUMP_MAX_EVENTS, wait_event);
 	for (int i = 0; i < nevents; i++)
 	{
 		if (events[i].events & WL_LATCH_SET)

@@ -33,5 +33,13 @@ extern void dm_pump_remove(CURL *easy);
  * another's prepare.
  */
 extern void dm_pump_hurry(void);
+/* Milliseconds until curl wants to be called, at most max_ms (-1: no limit, which needs a transfer). */
+extern long dm_pump_sleep_ms(long max_ms);
+
+/* pump_fd.c: notes a socket as curl reports it; stops the timer. */
+extern void dm_pump_fd_note(curl_socket_t fd, int what);
+extern void dm_pump_fd_disarm(void);
+/* pump.c: notes all sockets there are. */
+extern void dm_pump_fd_fill(void);
 
 #endif

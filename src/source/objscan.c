@@ -27,6 +27,8 @@
 #define DM_MAX_VALUE_SHOWN 100
 /* Rows between two reports of progress. */
 #define DM_REPORT_ROWS 1000
+/* Bytes read ahead that are likely to hold a record. */
+#define DM_READY_BYTES 4096
 
 static bool next_record(DmObjScan *scan);
 static void scan_error_context(void *arg);
@@ -342,6 +344,21 @@ dm_objscan_read_header(DmObjScan *scan)
 		dm_objmap_by_position(scan->map);
 }
 
+/* Opens the fetch of a pass, in the current memory context. */
+static void
+open_fetch(DmObjScan *scan)
+{
+	if (scan->fetch)
+		return;
+	pick_objects(scan);
+	if (scan->share)
+		scan->fetch = dm_objshare_fetch(scan);
+	else if (scan->spec.pieces)
+		scan->fetch = dm_objsample_fetch(scan);
+	else
+		scan->fetch = dm_fetch_open(scan->store, scan->objects);
+}
+
 /* Opens the next object up to its first data record. Returns false after the last one. */
 bool
 dm_objscan_open_object(DmObjScan *scan)
@@ -349,13 +366,7 @@ dm_objscan_open_object(DmObjScan *scan)
 	MemoryContext old = MemoryContextSwitchTo(scan->pass_context);
 	DmStream *stored;
 
-	if (!scan->fetch)
-	{
-		pick_objects(scan);
-		scan->fetch = scan->share		  ? dm_objshare_fetch(scan)
-					  : scan->spec.pieces ? dm_objsample_fetch(scan)
-										  : dm_fetch_open(scan->store, scan->objects);
-	}
+	open_fetch(scan);
 	dm_objshare_step(scan, true);
 	stored = dm_fetch_next_piece(scan->fetch, &scan->piece);
 	if (stored)
@@ -514,6 +525,35 @@ int
 dm_objscan_attribute(const DmObjScan *scan)
 {
 	return scan->target ? scan->target->attribute : -1;
+}
+
+/* Asks for the first bytes, without waiting for them. */
+void
+dm_objscan_start(DmObjScan *scan)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->pass_context);
+
+	open_fetch(scan);
+	dm_fetch_start(scan->fetch);
+	MemoryContextSwitchTo(old);
+}
+
+/* Whether the next row is likely to come without a wait: some records are read ahead, or bytes have arrived. */
+bool
+dm_objscan_ready(DmObjScan *scan)
+{
+	if (!scan->fetch || (scan->batch && scan->batch->next < scan->batch->ntuples))
+		return true;
+	if (scan->object && (scan->csv ? dm_csv_unread(scan->csv) : dm_json_unread(scan->json)) >= DM_READY_BYTES)
+		return true;
+	return dm_fetch_ready(scan->fetch);
+}
+
+/* What to wait for; only where dm_objscan_ready() said no. */
+int
+dm_objscan_wait_fd(DmObjScan *scan)
+{
+	return dm_fetch_wait_fd(scan->fetch);
 }
 
 /* Ends a pass at any point. */

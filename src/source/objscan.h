@@ -113,6 +113,10 @@ extern List *dm_objscan_list(const DmObjScanSpec *spec);
 extern DmObjScan *dm_objscan_begin(const DmObjScanSpec *spec);
 /* Stores the next row in slot (virtual, of spec->desc) and returns true; false, slot cleared, at the end. Values live until the next call. */
 extern bool dm_objscan_next(DmObjScan *scan, TupleTableSlot *slot);
+/* Asks for the first bytes; tells whether the next row is likely to come without a wait; what to wait for where it is not. */
+extern void dm_objscan_start(DmObjScan *scan);
+extern bool dm_objscan_ready(DmObjScan *scan);
+extern int dm_objscan_wait_fd(DmObjScan *scan);
 /* Starts over with the same list of objects (If-Match guards against changed ones), or those of it that the filter wants now. */
 extern void dm_objscan_rescan(DmObjScan *scan);
 /* Before a pass: from it on, all objects are read that were listed, whatever the filter wants in this pass or that. */

@@ -61,6 +61,10 @@ typedef struct DmStoreOps
 	DmFetch *(*fetch_open)(DmStore *store); /* store.c fills in the embedded part before anything else is called */
 	DmStream *(*fetch_next)(DmFetch *fetch, DmPiece *piece);
 	void (*fetch_wait)(DmFetch *fetch, long max_ms);
+	/* NULL where nothing is ever under way; all three then. */
+	void (*fetch_start)(DmFetch *fetch);
+	bool (*fetch_ready)(DmFetch *fetch);
+	int (*fetch_wait_fd)(DmFetch *fetch);
 	void (*fetch_close)(DmFetch *fetch);
 	DmUpload *(*upload_open)(DmStore *store, const char *bucket, const char *key, const DmUploadOptions *options);
 	void (*upload_write)(DmUpload *upload, const char *data, Size len);

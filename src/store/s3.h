@@ -81,6 +81,9 @@ extern void dm_s3_list_folders(DmStore *store, const char *bucket, const char *p
 extern DmFetch *dm_s3_fetch_open(DmStore *store);
 extern DmStream *dm_s3_fetch_next(DmFetch *fetch, DmPiece *piece);
 extern void dm_s3_fetch_wait(DmFetch *fetch, long max_ms);
+extern void dm_s3_fetch_start(DmFetch *fetch);
+extern bool dm_s3_fetch_ready(DmFetch *fetch);
+extern int dm_s3_fetch_wait_fd(DmFetch *fetch);
 extern void dm_s3_fetch_close(DmFetch *fetch);
 /* A URL, palloc'd and a secret, that does what the call does for whoever has it. */
 extern char *dm_s3_call_presign(DmS3Call *call);

@@ -24,6 +24,10 @@
 /* Transfers under way are served at least each time the reader has taken so many bytes. */
 #define DM_S3_PUMP_BYTES (256 * 1024)
 #define DM_S3_MIN_PART_BYTES (64 * 1024)
+/* Longest wait elsewhere: the executor's waits do not all wake for interrupts. */
+#define DM_S3_WAIT_MS 50
+/* Bytes of a part that is still coming which are worth to be read. */
+#define DM_S3_READY_BYTES 4096
 
 typedef struct S3Part
 {
@@ -154,9 +158,6 @@ dm_s3_fetch_next(DmFetch *base, DmPiece *piece)
 
 	if (fetch->stream)
 		s3_stream_close(&fetch->stream->stream);
-	if (fetch->part_size == 0)
-		fetch->part_size =
-			Max(Min(base->store->settings->part_size_bytes, base->queue.memory / 2), DM_S3_MIN_PART_BYTES);
 	old = MemoryContextSwitchTo(fetch->context);
 	if (find_piece(fetch, piece))
 	{
@@ -286,6 +287,10 @@ start_parts(S3Fetch *fetch)
 {
 	MemoryContext old = MemoryContextSwitchTo(fetch->context);
 	int concurrency = fetch->fetch.store->settings->max_concurrency;
+
+	if (fetch->part_size == 0)
+		fetch->part_size = Max(Min(fetch->fetch.store->settings->part_size_bytes, fetch->fetch.queue.memory / 2),
+							   DM_S3_MIN_PART_BYTES);
 
 	while (fetch->count < Min(fetch->nslots, fetch->window) && count_running(fetch) < concurrency &&
 		   (fetch->is_pulled || pull_piece(fetch)))
@@ -458,6 +463,48 @@ void
 dm_s3_fetch_wait(DmFetch *base, long max_ms)
 {
 	wait_parts((S3Fetch *) base, max_ms);
+}
+
+/* Starts the first parts. */
+void
+dm_s3_fetch_start(DmFetch *base)
+{
+	start_parts((S3Fetch *) base);
+}
+
+/* Whether the head part has some bytes that were not read, or has ended. */
+bool
+dm_s3_fetch_ready(DmFetch *base)
+{
+	S3Fetch *fetch = (S3Fetch *) base;
+	const DmHttpRequest *http;
+	const S3Part *part;
+
+	wait_parts(fetch, 0);
+	if (fetch->count == 0)
+		return true;
+	part = &fetch->slots[fetch->head];
+	http = part->call->http;
+	return http->body_len - part->taken >= DM_S3_READY_BYTES ||
+		   (http->state != DM_HTTP_RUNNING && http->state != DM_HTTP_WAITING);
+}
+
+/* The descriptor of all transfers, set so that a retry starts in time and interrupts are seen. */
+int
+dm_s3_fetch_wait_fd(DmFetch *base)
+{
+	S3Fetch *fetch = (S3Fetch *) base;
+	long wait_ms = DM_S3_WAIT_MS;
+
+	for (int i = 0; i < fetch->count; i++)
+	{
+		const S3Part *part = &fetch->slots[(fetch->head + i) % fetch->nslots];
+		long part_ms = part->ended ? -1 : dm_http_wait_ms(part->call->http);
+
+		if (part_ms >= 0 && part_ms < wait_ms)
+			wait_ms = part_ms;
+	}
+	return dm_http_wait_fd(wait_ms);
 }
 
 /* Copies the next bytes to the reader: those of the head part that have arrived, or waits for some. */

@@ -123,6 +123,28 @@ dm_fetch_next_piece(DmFetch *fetch, DmPiece *piece)
 	return fetch->store->ops->fetch_next(fetch, piece);
 }
 
+/* Asks for the first bytes. */
+void
+dm_fetch_start(DmFetch *fetch)
+{
+	if (fetch->store->ops->fetch_start)
+		fetch->store->ops->fetch_start(fetch);
+}
+
+/* Whether there is something to read, or to learn, without a wait. */
+bool
+dm_fetch_ready(DmFetch *fetch)
+{
+	return !fetch->store->ops->fetch_ready || fetch->store->ops->fetch_ready(fetch);
+}
+
+/* What to wait for; only where dm_fetch_ready() said no. */
+int
+dm_fetch_wait_fd(DmFetch *fetch)
+{
+	return fetch->store->ops->fetch_wait_fd(fetch);
+}
+
 /* Sleeps until there is news; see store.h. */
 void
 dm_fetch_wait(DmFetch *fetch, long max_ms)

@@ -104,6 +104,12 @@ typedef struct DmFetchQueue
 /* The same as dm_fetch_open() for the pieces of a queue, which is copied. */
 extern DmFetch *dm_fetch_open_queue(DmStore *store, const DmFetchQueue *queue);
 extern DmStream *dm_fetch_next_piece(DmFetch *fetch, DmPiece *piece);
+/* Asks for the first bytes, before any piece is opened. */
+extern void dm_fetch_start(DmFetch *fetch);
+/* Lets transfers go on and tells whether there are bytes to read, or an end or error to learn of, without a wait. */
+extern bool dm_fetch_ready(DmFetch *fetch);
+/* What to wait for elsewhere while it is not ready: see dm_http_wait_fd(). */
+extern int dm_fetch_wait_fd(DmFetch *fetch);
 /* Sleeps until something happens to the fetch or the backend's latch, max_ms at most; lets transfers go on. */
 extern void dm_fetch_wait(DmFetch *fetch, long max_ms);
 
