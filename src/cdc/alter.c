@@ -32,6 +32,7 @@ static const char *const alterable[] = {"deletes",
 										"history_index"};
 
 static void options_check(Jsonb *options);
+static void feed_check(const DmDataset *dataset, Jsonb *options);
 static void settings_merge(DmDataset *dataset, Jsonb *options);
 static bool names_equal(List *a, List *b);
 static void stamp_set(const DmDataset *dataset);
@@ -54,6 +55,8 @@ dm_dataset_alter(const char *target, Jsonb *options)
 	if (!dm_relation_is_owned(before.current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(before.current));
 	LockRelationOid(before.current, ShareRowExclusiveLock);
+	if (OidIsValid(before.feed))
+		feed_check(&before, options);
 	dataset = before;
 	settings_merge(&dataset, options);
 	dm_dataset_check_settings(&dataset, dm_dataset_columns(&before));
@@ -111,6 +114,29 @@ options_check(Jsonb *options)
 					 dm_settings_is_option(option) || strcmp(option, "effective_type") == 0
 						 ? errhint("Create another dataset with it and merge the rows of this one into it.")
 						 : errhint("It is an option of a merge: give it to cdc_merge.")));
+	}
+}
+
+/* Raises for options that a feed cannot change: all its versions are made of all its events. */
+static void
+feed_check(const DmDataset *dataset, Jsonb *options)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&options->root);
+	JsonbIteratorToken token;
+	JsonbValue value;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char *option;
+
+		if (token != WJB_KEY)
+			continue;
+		option = pnstrdup(value.val.string.val, value.val.string.len);
+		if (strcmp(option, "history_index") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("option \"%s\" of feed %s cannot be altered", option, dataset->name),
+					 errdetail("Only history_index can: what is stored was made with the other settings.")));
 	}
 }
 

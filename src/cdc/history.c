@@ -12,6 +12,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/tablespace.h"
+#include "common/int.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -248,9 +249,13 @@ execute_as_owner(Oid relid, const char *sql)
 static TimestampTz
 moment_of(const DmDataset *dataset, Datum effective)
 {
-	if (dataset->effective_type == DATEOID)
-		return (TimestampTz) DatumGetDateADT(effective) * USECS_PER_DAY;
-	return DatumGetTimestampTz(effective);
+	int64 moment;
+
+	if (dataset->effective_type != DATEOID)
+		return DatumGetTimestampTz(effective);
+	if (pg_mul_s64_overflow(DatumGetDateADT(effective), USECS_PER_DAY, &moment))
+		return DatumGetDateADT(effective) < 0 ? DT_NOBEGIN : DT_NOEND;
+	return moment;
 }
 
 /* Drops the partitions that end at older_than or before. Returns the rows they held; *through: the last moment of them. */

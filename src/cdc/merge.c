@@ -196,7 +196,11 @@ plan_make(Merge *merge, Jsonb *source_options)
 	effective_set(merge);
 	source = merge_source_open(merge, source_options);
 	if (merge->is_new)
+	{
 		dataset_make(merge, source);
+		if (merge->mode != DM_MODE_FEED)
+			dm_dataset_add_key(&merge->dataset); /* by which the parts of rows are found */
+	}
 	samples = rows_merge(merge, source);
 	dm_source_close(source);
 	PopActiveSnapshot();

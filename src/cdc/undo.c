@@ -196,7 +196,7 @@ merge_forget(const DmDataset *dataset)
 static void
 pruned_check(const DmDataset *dataset, int64 ended)
 {
-	if (ended == 0 || !dm_history_is_pruned(dataset, dataset->last_effective))
+	if (ended == 0 || OidIsValid(dataset->feed) || !dm_history_is_pruned(dataset, dataset->last_effective))
 		return;
 	ereport(
 		ERROR,

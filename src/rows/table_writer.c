@@ -49,6 +49,8 @@ struct DmTableWriter
 
 static DmTableWriter *writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table, bool triggers);
 static void relation_check(Relation rel, bool triggers_fire);
+static void row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
+static void row_write(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
 static void writer_flush(DmTableWriter *writer);
 
 /* Starts a group of writers, whose row triggers fire after all of them are closed, at dm_writers_end(). */
@@ -209,15 +211,60 @@ dm_writer_generate(DmTableWriter *writer, TupleTableSlot *slot)
 void
 dm_writer_update(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
 {
-	ExecSimpleRelationUpdate(writer->result, writer->estate, &writer->epq, old_slot, new_slot);
-	ResetPerTupleExprContext(writer->estate);
+	row_change(writer, old_slot, new_slot);
 }
 
 /* Deletes the row in old_slot. Raises 40001 if it has changed since it was fetched. */
 void
 dm_writer_delete(DmTableWriter *writer, TupleTableSlot *old_slot)
 {
-	ExecSimpleRelationDelete(writer->result, writer->estate, &writer->epq, old_slot);
+	row_change(writer, old_slot, NULL);
+}
+
+/*
+ * Updates a row, or deletes it if new_slot is NULL. A row that somebody changed after the transaction's snapshot was taken
+ * is, to the table, an internal error; only where the snapshot can be that old is it worth looking out for.
+ */
+static void
+row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (!IsolationUsesXactSnapshot())
+	{
+		row_write(writer, old_slot, new_slot);
+		return;
+	}
+	PG_TRY();
+	{
+		row_write(writer, old_slot, new_slot);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_INTERNAL_ERROR || strncmp(error->message, "tuple concurrently ", 19) != 0)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to table \"%s\" due to concurrent update",
+						RelationGetRelationName(writer->rel)),
+				 errhint("Retry the transaction.")));
+	}
+	PG_END_TRY();
+}
+
+/* As row_change, with the errors that the table has. */
+static void
+row_write(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
+{
+	if (new_slot)
+		ExecSimpleRelationUpdate(writer->result, writer->estate, &writer->epq, old_slot, new_slot);
+	else
+		ExecSimpleRelationDelete(writer->result, writer->estate, &writer->epq, old_slot);
 	ResetPerTupleExprContext(writer->estate);
 }
 

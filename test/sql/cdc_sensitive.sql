@@ -7,6 +7,8 @@ CREATE ROLE cdc_sens_merger;
 CREATE SCHEMA cdc_sens;
 CREATE TABLE cdc_sens.day1 (id int, name text, tax_id text, born date);
 INSERT INTO cdc_sens.day1 VALUES (1, 'Ada', 'SECRET-1', '1815-12-10'), (2, 'Alan', 'SECRET-2', '1912-06-23'), (3, 'Kurt', 'SECRET-3', '1906-04-28');
+-- a plan of a dataset that does not exist yet
+SELECT operation, rows FROM datamill.cdc_plan('cdc_sens.person', 'cdc_sens.day1', '{id}', '2020-01-01', options => '{"sensitive": ["tax_id", "born"]}') WHERE rows > 0;
 SELECT inserted FROM datamill.cdc_merge('cdc_sens.person', 'cdc_sens.day1', '{id}', '2020-01-01', options => '{"sensitive": ["tax_id", "born"], "on_missing_column": "ignore"}');
 CREATE TABLE cdc_sens.day2 AS SELECT id, CASE id WHEN 2 THEN 'Alan M.' ELSE name END AS name, CASE id WHEN 1 THEN 'SECRET-1b' ELSE tax_id END AS tax_id, born FROM cdc_sens.day1 WHERE id < 3
   UNION ALL SELECT 4, 'Emmy', 'SECRET-4', '1882-03-23';
