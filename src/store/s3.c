@@ -317,6 +317,13 @@ is_about_lost_keys(const char *code)
 		   strcmp(code, "InvalidAccessKeyId") == 0;
 }
 
+/* True for an answer that a store gives only to whom it knows: done, or about the object. */
+static bool
+has_taken_keys(int status)
+{
+	return (status >= 200 && status <= 299) || status == 404 || status == 409 || status == 412 || status == 416;
+}
+
 /* Judges an answer: what may pass is tried again, and so is what other keys may cure, with those; see s3.h. */
 DmHttpVerdict
 dm_s3_call_judge(DmHttpRequest *request)
@@ -327,7 +334,7 @@ dm_s3_call_judge(DmHttpRequest *request)
 
 	if (dm_retry_is_transient(request->status))
 		return DM_HTTP_RETRY;
-	if (request->status >= 200 && request->status <= 299)
+	if (has_taken_keys(request->status))
 		dm_credentials_accept(credentials, call->keys_serial);
 	if (request->status != 400 && request->status != 401 && request->status != 403)
 		return DM_HTTP_ACCEPT;
