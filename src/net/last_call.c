@@ -18,7 +18,9 @@
 #include "net/pump.h"
 #include "net/retry.h"
 
-#define DM_LAST_CALL_CONNECTIONS 16L
+#define DM_LAST_CALL_CONNECTIONS 16
+/* No call is begun later than this after the first one. */
+#define DM_LAST_CALL_MAX_MS (12 * 1000)
 
 /* curl's write callback: drops the body. */
 static size_t
@@ -71,9 +73,9 @@ make_easy(DmLastCall *call, long max_ms)
 	return easy;
 }
 
-/* Notes what came of the calls that are over, and frees their handles. Returns how many those are. */
+/* Notes what came of the calls that are over, and frees their handles. Returns how many those are, and if any has an answer. */
 static int
-note_ended(CURLM *multi)
+note_ended(CURLM *multi, bool *answered)
 {
 	CURLMsg *message;
 	int left;
@@ -94,6 +96,8 @@ note_ended(CURLM *multi)
 		call = (DmLastCall *) private;
 		call->status = result == CURLE_OK ? (int) status : 0;
 		strlcpy(call->error, result == CURLE_OK ? "" : curl_easy_strerror(result), sizeof(call->error));
+		if (call->status != 0)
+			*answered = true;
 		curl_multi_remove_handle(multi, easy);
 		curl_easy_cleanup(easy);
 		ended++;
@@ -108,38 +112,59 @@ is_wanted(const DmLastCall *call)
 	return call->status == 0 || dm_retry_is_transient(call->status);
 }
 
-/* Makes the calls that want an answer, at once, in at most max_ms: each handle's own timeout ends it. */
-static void
-make_round(CURLM *multi, DmLastCall *first, int max_ms)
+/* Adds calls that want an answer until as many as allowed are under way. Returns the next one to add. */
+static DmLastCall *
+add_calls(CURLM *multi, DmLastCall *next, int max_ms, int *open)
 {
-	int64 end_ms = dm_clock_ms() + max_ms;
-	int open = 0;
-	int running;
-
-	for (DmLastCall *call = first; call; call = call->next)
+	for (; next && *open < DM_LAST_CALL_CONNECTIONS; next = next->next)
 	{
-		CURL *easy = is_wanted(call) ? make_easy(call, max_ms) : NULL;
+		CURL *easy = is_wanted(next) ? make_easy(next, max_ms) : NULL;
 
 		if (easy && curl_multi_add_handle(multi, easy) == CURLM_OK)
-			open++;
+			(*open)++;
 		else if (easy)
 			curl_easy_cleanup(easy);
 	}
-	while (open > 0)
+	return next;
+}
+
+/*
+ * Makes the calls that want an answer. No call takes longer than max_ms (its handle's own timeout), and none is begun after end_ms
+ * or when max_ms have passed without any answer.
+ */
+static void
+make_round(CURLM *multi, DmLastCall *first, int max_ms, int64 end_ms)
+{
+	DmLastCall *next = first;
+	int64 last_answer_ms = dm_clock_ms();
+	int open = 0;
+	int running;
+
+	for (;;)
 	{
 		sigset_t all;
 		sigset_t old;
 		CURLMcode code;
+		int ended;
+		bool answered = false;
+		int64 now_ms = dm_clock_ms();
 
+		if (now_ms < end_ms && now_ms < last_answer_ms + max_ms)
+			next = add_calls(multi, next, max_ms, &open);
+		/* The margin is for the last timeouts; a handle that is left then is lost, with a little memory. */
+		if (open == 0 || now_ms > Max(end_ms, last_answer_ms) + max_ms + 500)
+			break;
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 		code = curl_multi_perform(multi, &running);
-		open -= note_ended(multi);
+		ended = note_ended(multi, &answered);
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
-		/* The margin is for the last timeouts; a handle that is left then is lost, with a little memory. */
-		if (code != CURLM_OK || dm_clock_ms() > end_ms + 500)
+		if (code != CURLM_OK)
 			break;
-		if (open > 0)
+		open -= ended;
+		if (answered)
+			last_answer_ms = dm_clock_ms();
+		if (ended == 0)
 			(void) curl_multi_poll(multi, NULL, 0, 100, NULL);
 	}
 }
@@ -149,6 +174,7 @@ void
 dm_last_calls_make(DmLastCall *first, int max_ms)
 {
 	CURLM *multi = curl_multi_init();
+	int64 end_ms = dm_clock_ms() + DM_LAST_CALL_MAX_MS;
 
 	for (DmLastCall *call = first; call; call = call->next)
 	{
@@ -157,8 +183,7 @@ dm_last_calls_make(DmLastCall *first, int max_ms)
 	}
 	if (!multi)
 		return;
-	curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, DM_LAST_CALL_CONNECTIONS);
 	for (int try = 0; try < 2; try++)
-		make_round(multi, first, max_ms);
+		make_round(multi, first, max_ms, end_ms);
 	curl_multi_cleanup(multi);
 }

@@ -20,8 +20,8 @@ typedef struct DmLastCall
 } DmLastCall;
 
 /*
- * Makes all calls at once, and once more those that got no answer or a transient one, in at most 2 * max_ms together. Their
- * bodies are empty, answers' bodies are dropped.
+ * Makes all calls, several at a time, and once more those that got no answer or a transient one. If the remote is silent this takes
+ * 2 * max_ms; while it answers it goes on for 12 s and max_ms at most. Bodies are empty, answers' bodies are dropped.
  */
 extern void dm_last_calls_make(DmLastCall *first, int max_ms);
 

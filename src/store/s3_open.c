@@ -6,8 +6,8 @@
  *    it points to nothing of the upload, whose memory contexts may be gone by then.
  * 2. It holds no keys but a presigned URL that can do one thing, abort this upload. The URL is renewed with every part, so that
  *    keys which were renewed meanwhile sign it.
- * 3. Aborting raises nothing and takes DM_S3_ABORT_MS twice at most, for all uploads together. What could not be aborted is named
- *    in a warning.
+ * 3. Aborting raises nothing and takes DM_S3_ABORT_MS twice at most if the store is silent, for all uploads together, and some 15 s if it
+ *    answers but there are thousands. What could not be aborted is named in a warning.
  */
 #include "postgres.h"
 
