@@ -225,7 +225,8 @@ COMMENT ON TYPE datamill.text_range IS 'Ranges of text in the order of its bytes
 CREATE VIEW datamill.datasets WITH (security_barrier) AS
 SELECT d.dataset_id, d.current_table, d.history_table, d.versions_view, d.changes_view, d.keys, d.untracked, d.deletes,
   d.effective_type, d.feed_table, coalesce(d.sequence_column, d.settings->>'sequence_column') AS sequence_column,
-  d.operation_column, d.delete_values, coalesce(d.settings->>'duplicates', 'error') AS duplicates,
+  d.operation_column, d.delete_values,
+  (SELECT f.options FROM datamill.feed_catalog f WHERE f.dataset_id = d.dataset_id) AS feed_options, coalesce(d.settings->>'duplicates', 'error') AS duplicates,
   coalesce(d.settings->>'null_keys', 'error') AS null_keys, coalesce(d.settings->>'on_new_column', 'error') AS on_new_column,
   coalesce(d.settings->>'on_missing_column', 'error') AS on_missing_column,
   coalesce(d.settings->>'on_type_change', 'assign') AS on_type_change,

@@ -180,6 +180,11 @@ dm_dataset_check_columns(TupleDesc columns, const DmDataset *dataset)
 static void
 names_check(const char *column, const DmDataset *dataset)
 {
+	if (dataset->sequence_column && strcmp(column, DM_COL_UNAVAILABLE) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("column \"%s\" of the source has the name of a column that a feed adds", column),
+				 errhint("Rename it in a query as source.")));
 	for (int j = 0; j < DM_NAMES; j++)
 	{
 		if (strcmp(column, dataset->settings.names[j]) != 0 || (j == DM_NAME_MADE_BY && !dataset->settings.stamp))

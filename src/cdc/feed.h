@@ -13,7 +13,7 @@
 #include "cdc/cdc.h"
 
 /* A column of a feed's points: names of the columns that an upsert does not tell. */
-#define DM_COL_UNAVAILABLE "unavailable"
+#define DM_COL_UNAVAILABLE "unavailable_columns"
 
 typedef struct DmFeed DmFeed;
 

@@ -19,7 +19,7 @@ SELECT id, day, at, at_ms, zoned, clock, amount, "any", data, doc, ref, body, ta
 -- a late event under the one that did not tell body: what it did not tell follows
 SELECT updated FROM datamill.cdc_merge('cdc_debezium.o', $$SELECT '{"op": "u", "source": {"lsn": 105}, "after": {"id": 1, "body": "late", "amount": "7"}}'::jsonb AS value$$, mode => 'feed');
 SELECT id, amount, body, data, tags, eff_start_date, eff_end_date FROM o_versions WHERE id = 1 ORDER BY eff_start_date;
-SELECT id, operation, body, amount, eff_start_date, unavailable FROM o_feed ORDER BY 1, 2;
+SELECT id, operation, body, amount, eff_start_date, unavailable_columns FROM o_feed ORDER BY 1, 2;
 SELECT removed, restored FROM datamill.cdc_undo('cdc_debezium.o');
 SELECT id, amount, body, data, tags, eff_start_date, eff_end_date FROM o_versions WHERE id = 1 ORDER BY eff_start_date;
 
@@ -51,10 +51,23 @@ SELECT datamill.cdc_merge('cdc_debezium.f', $$SELECT (value->'after'->>'id')::in
 SELECT datamill.cdc_merge('cdc_debezium.k', $$SELECT json_build_object('key', key, 'value', value::text, 'offset', nr)::text AS line FROM events$$,
   keys => '{id}', mode => 'feed', options => '{"format": "debezium", "sequence_column": "offset", "tombstones": "delete", "debezium_time": "connect",
   "columns": {"id": "int", "name": "text", "day": "date", "at": "timestamp(3)"}}') IS NOT NULL AS merged;
+SELECT inserted, updated, deleted FROM datamill.cdc_merge('cdc_debezium.flat', 's3://debezium/flat/*.jsonl', keys => '{id}', mode => 'feed', options => '{"server": "debezium_files",
+  "format": "jsonl", "sequence_column": "__source_lsn", "operation_column": "__deleted", "delete_values": ["true"]}');
+SELECT id, name, operation, eff_start_date, eff_end_date FROM flat_versions ORDER BY id, eff_start_date;
 SELECT count(*) AS different FROM ((SELECT id, name, operation, eff_start_date, eff_end_date FROM n_versions EXCEPT SELECT id, name, operation, eff_start_date, eff_end_date FROM f_versions)
   UNION ALL (SELECT id, name, operation, eff_start_date, eff_end_date FROM f_versions EXCEPT SELECT id, name, operation, eff_start_date, eff_end_date FROM n_versions)) d;
 SELECT id, name, day, at, operation, eff_start_date, eff_end_date FROM k_versions ORDER BY id, eff_start_date;
 SELECT id, eff_start_date, operation FROM k_feed;
+
+-- columns with names that a dataset adds
+SELECT datamill.cdc_merge('cdc_debezium.c', $$SELECT '{"op": "c", "after": {"id": 1, "operation": "x", "valid": true}, "source": {"lsn": 1}}'::json AS value$$, keys => '{id}', mode => 'feed',
+  options => '{"format": "debezium", "columns": {"id": "int", "operation": "text", "valid": "boolean"}}');
+SELECT datamill.cdc_merge('cdc_debezium.c', $$SELECT '{"op": "c", "after": {"id": 1, "operation": "x", "valid": true}, "source": {"lsn": 1}}'::json AS value$$, keys => '{id}', mode => 'feed',
+  options => '{"format": "debezium", "columns": {"id": "int", "operation": "text", "valid": "boolean"}, "names": {"operation": "made_by_op", "valid": "period", "eff_start_date": "since"}}') IS NOT NULL AS merged;
+SELECT deleted FROM datamill.cdc_merge('cdc_debezium.c', $$SELECT '{"op": "d", "before": {"id": 1}, "source": {"lsn": 5}}'::json AS value$$, mode => 'feed');
+SELECT id, operation, valid, made_by_op, since, eff_end_date, period FROM c_versions;
+SELECT * FROM datamill.check_dataset('cdc_debezium.c');
+SELECT datamill.cdc_merge('cdc_debezium.d', 'SELECT 1 AS id, 2 AS unavailable_columns, 3 AS seq', keys => '{id}', mode => 'feed', options => '{"sequence_column": "seq"}');
 
 -- times as sequences
 SELECT inserted FROM datamill.cdc_merge('cdc_debezium.s', $$SELECT '{"op": "c", "after": {"id": 1}, "source": {"ts_ms": 1609459200123, "commit": "00000027:00000ac0:0002"}}'::json AS payload$$,

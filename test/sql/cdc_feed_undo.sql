@@ -23,7 +23,7 @@ SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('cdc_feed_u
 SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('cdc_feed_undo.t',
   'SELECT * FROM (VALUES (3, $$three$$, NULL, $$c$$, 5), (4, $$four$$, NULL, $$c$$, 25), (1, $$other$$, $$z$$, $$u$$, 33)) v (id, name, note, op, seq)', mode => 'feed');
 SELECT id, name, note, operation, eff_start_date AS since, eff_end_date AS until FROM t_versions ORDER BY id, since;
-SELECT id, name, note, operation, eff_start_date AS since, unavailable FROM t_feed ORDER BY id, since;
+SELECT id, name, note, operation, eff_start_date AS since, unavailable_columns FROM t_feed ORDER BY id, since;
 SELECT removed, restored FROM datamill.cdc_undo('cdc_feed_undo.t');
 SELECT id, name, note, operation, eff_start_date AS since, eff_end_date AS until FROM t_versions ORDER BY id, since;
 SELECT removed, restored FROM datamill.cdc_undo('cdc_feed_undo.t');
