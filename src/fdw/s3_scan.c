@@ -85,8 +85,16 @@ static bool
 next_kept(DmS3Scan *scan, TupleTableSlot *slot)
 {
 	const Size natts = scan->spec.desc->natts;
+	MemoryContext caller;
+	bool found;
 
-	if (tuplestore_ateof(scan->kept) || !tuplestore_gettupleslot(scan->kept, true, false, scan->kept_row))
+	if (tuplestore_ateof(scan->kept))
+		return false;
+	/* A row that comes from disk is the slot's until the next one: longer than the caller's context lives. */
+	caller = MemoryContextSwitchTo(scan->context);
+	found = tuplestore_gettupleslot(scan->kept, true, false, scan->kept_row);
+	MemoryContextSwitchTo(caller);
+	if (!found)
 		return false;
 	ExecClearTuple(slot);
 	slot_getallattrs(scan->kept_row);

@@ -42,6 +42,12 @@ SET work_mem = '1MB';
 SELECT v, (SELECT count(*) FROM t WHERE a >= v) FROM generate_series(1, 30, 9) v;
 SELECT * FROM pg_temp.work('SELECT v, (SELECT count(*) FROM t WHERE a >= v) FROM generate_series(1, 30, 9) v');
 
+-- What is larger than work_mem alone is kept on disk.
+RESET datamill.prefetch_memory;
+SET work_mem = '64kB';
+SELECT v, (SELECT count(*) FROM t WHERE a >= v) FROM generate_series(1, 30, 9) v;
+SELECT * FROM pg_temp.work('SELECT v, (SELECT count(*) FROM t WHERE a >= v) FROM generate_series(1, 30, 9) v');
+
 -- A cursor that goes back.
 RESET work_mem;
 BEGIN;
