@@ -75,6 +75,33 @@ static void null_defaults_make(DmLoadTarget *target);
 static void insert_staged(DmLoadTarget *target);
 static void where_make(DmLoadTarget *target);
 
+/* Raises 42809 unless the relation is one that COPY FROM writes to, with COPY's messages. */
+static void
+check_copy_target(Relation rel)
+{
+	static const struct
+	{
+		char kind;
+		const char *name;
+	} kinds[] = {{RELKIND_VIEW, "view"}, {RELKIND_MATVIEW, "materialized view"}, {RELKIND_SEQUENCE, "sequence"}};
+	char kind = rel->rd_rel->relkind;
+	const char *what = "non-table relation";
+
+	if (kind == RELKIND_RELATION || kind == RELKIND_FOREIGN_TABLE || kind == RELKIND_PARTITIONED_TABLE ||
+		(rel->trigdesc && rel->trigdesc->trig_insert_instead_row))
+		return;
+	for (int i = 0; i < lengthof(kinds); i++)
+	{
+		if (kinds[i].kind == kind)
+			what = kinds[i].name;
+	}
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		 errmsg("cannot copy to %s \"%s\"", what, RelationGetRelationName(rel)),
+		 kind == RELKIND_VIEW ? errhint("To enable copying to a view, provide an INSTEAD OF INSERT trigger.") : 0));
+}
+
 /* Raises unless a load may write there at all. Other kinds of relations are refused by what writes them. */
 static void
 check_target(const DmLoadTarget *target)
@@ -82,6 +109,8 @@ check_target(const DmLoadTarget *target)
 	const char *name = RelationGetRelationName(target->rel);
 
 	PreventCommandIfReadOnly(target->spec->is_copy ? "COPY FROM" : "load()");
+	if (target->spec->is_copy)
+		check_copy_target(target->rel);
 	if (check_enable_rls(RelationGetRelid(target->rel), InvalidOid, false) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

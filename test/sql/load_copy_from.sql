@@ -82,6 +82,28 @@ COPY g FROM 's3://load/day/a.csv' (FORMAT csv, HEADER) WHERE id;
 COPY g FROM 's3://load/day/a.csv' (FORMAT csv, HEADER) WHERE none = 1;
 COPY g FROM 's3://load/day/a.csv' (FORMAT csv, HEADER) WHERE xmin IS NULL;
 COPY g FROM 's3://load/day/a.csv' (FORMAT csv, HEADER) WHERE 1 / (id - 2) > 0;
+-- what is no table; a view with an INSTEAD OF trigger is one, with its own defaults
+CREATE VIEW v AS SELECT id, name, amount FROM g;
+CREATE MATERIALIZED VIEW mv AS TABLE v;
+CREATE SEQUENCE s;
+COPY v FROM 's3://load/day/a.csv' (FORMAT csv, HEADER);
+COPY mv FROM 's3://load/day/a.csv' (FORMAT csv, HEADER);
+COPY s FROM 's3://load/day/a.csv' (FORMAT csv, HEADER);
+CREATE FUNCTION instead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO copy_f.g VALUES (NEW.id, NEW.name, NEW.amount); RETURN NEW; END $$;
+CREATE TRIGGER a INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION instead();
+ALTER VIEW v ALTER amount SET DEFAULT 7;
+COPY v (id, name) FROM 's3://load/bad/lacks.csv' (FORMAT csv, HEADER) WHERE amount = 7;
+TABLE g;
+-- what the table's own functions try to do to it meanwhile
+CREATE TABLE m (id int, name text, amount numeric, n int);
+CREATE FUNCTION meanwhile() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE current_setting('test.what'); RETURN 1; END $$;
+ALTER TABLE m ALTER n SET DEFAULT meanwhile();
+SET test.what = 'ALTER TABLE copy_f.m DROP COLUMN name';
+COPY m (id, name, amount) FROM 's3://load/day/a.csv' (FORMAT csv, HEADER);
+SET test.what = 'DROP TABLE copy_f.m';
+COPY m (id, name, amount) FROM 's3://load/day/a.csv' (FORMAT csv, HEADER) WHERE meanwhile() = 1;
+SET test.what = 'TRUNCATE copy_f.m';
+COPY m (id, name, amount) FROM 's3://load/day/a.csv' (FORMAT csv, HEADER);
 CREATE TABLE t (id int, name text, amount numeric, at float8 DEFAULT random()) PARTITION BY LIST (id);
 CREATE TABLE t1 PARTITION OF t DEFAULT;
 COPY t (id, name, amount) FROM :'url' (FORMAT csv, HEADER) WHERE at < 2;
