@@ -69,6 +69,7 @@ struct DmUnload
 	Tuplesortstate *sort;
 	TupleTableSlot *unsorted; /* the columns, the folder and the number of the row */
 
+	bool is_quiet; /* the source reports bytes already */
 	DmProgress reported;
 };
 
@@ -236,6 +237,18 @@ append_record(DmUnload *unload, const Datum *values, const bool *nulls)
 	error_context_stack = callback.previous;
 }
 
+/* Tells how much was written so far, for whoever watches. */
+static void
+report_progress(DmUnload *unload)
+{
+	DmProgress done = {.objects = list_length(unload->files),
+					   .bytes = unload->bytes + (unload->file ? (int64) unload->file->stored->bytes_in : 0),
+					   .retries = dm_store_stats(unload->names->store)->retries};
+
+	if (!unload->is_quiet)
+		dm_progress_advance(&unload->reported, &done);
+}
+
 /* Adds a record to the open file, or to a new one where that is full. */
 static void
 put_record(DmUnload *unload, const Datum *values, const bool *nulls)
@@ -255,7 +268,10 @@ put_record(DmUnload *unload, const Datum *values, const bool *nulls)
 	}
 	unload->file->rows++;
 	if (unload->chunk.len >= DM_UNLOAD_CHUNK)
+	{
 		chunk_write(unload, unload->chunk.len);
+		report_progress(unload);
+	}
 }
 
 /* Returns what the files are, for those who fetch them. */
@@ -289,7 +305,6 @@ static void
 file_end(DmUnload *unload, bool is_only)
 {
 	MemoryContext caller = MemoryContextSwitchTo(unload->context);
-	DmProgress done = unload->reported;
 
 	unload->writer->end(unload->writer, &unload->chunk);
 	chunk_write(unload, unload->chunk.len);
@@ -298,10 +313,8 @@ file_end(DmUnload *unload, bool is_only)
 		dm_unload_file_seal(unload->file);
 	unload->files = lappend(unload->files, unload->file);
 	unload->bytes += unload->file->bytes;
-	done.objects++;
-	done.bytes += unload->file->bytes;
-	dm_progress_advance(&unload->reported, &done);
 	unload->file = NULL;
+	report_progress(unload);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -610,6 +623,7 @@ dm_unload(const char *source_text, const char *url, Jsonb *options, DmUnloadResu
 	source = dm_source_open(source_text, parsed.source);
 	dm_source_bind(source, source->offered);
 	unload = dm_unload_begin(url, &parsed, source->offered, false);
+	unload->is_quiet = source->kind == DM_SOURCE_OBJECTS;
 	(void) dm_source_run(source, put_row, unload);
 	dm_unload_finish(unload, result);
 	dm_source_close(source);
