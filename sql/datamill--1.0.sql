@@ -23,6 +23,19 @@ CREATE FOREIGN DATA WRAPPER datamill_s3 HANDLER datamill.s3_fdw_handler VALIDATO
 COMMENT ON FOREIGN DATA WRAPPER datamill_s3 IS
   'Objects of an S3 store, or of a local directory that stands in for one, as foreign tables.';
 
+---------------------------------------------------------------- source
+
+CREATE FUNCTION datamill.infer_schema(source text, options jsonb DEFAULT '{}')
+RETURNS TABLE (column_name text, type text, null_share double precision, example text, confidence text, note text)
+AS 'MODULE_PATHNAME', 'dm_infer_schema_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.infer_schema(text, jsonb) IS
+  'The columns of a source. Of objects (s3://bucket/glob): names from their headers or records and partitions from their keys, types inferred from the first records of up to eight objects, the share of rows without a value, and an example. confidence: certain (all rows were read), likely (they are a sample), unsure (note says why). Of a relation or query: its columns and types. Options: those of the source (server, format, header, ...). Errors: those of reading the source.';
+
+CREATE FUNCTION datamill.foreign_table_ddl(source text, name text, options jsonb DEFAULT '{}') RETURNS text
+AS 'MODULE_PATHNAME', 'dm_foreign_table_ddl_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.foreign_table_ddl(text, text, jsonb) IS
+  'CREATE FOREIGN TABLE for the objects of a URL, with the columns that infer_schema finds and the options given. Errors: those of infer_schema.';
+
 ---------------------------------------------------------------- receipt
 
 CREATE TABLE datamill.receipt_log (

@@ -55,6 +55,7 @@ extern void dm_s3_parallel_routine(FdwRoutine *routine);
 extern void dm_s3_async_routine(FdwRoutine *routine);
 extern void dm_s3_analyze_routine(FdwRoutine *routine);
 extern void dm_s3_explain_routine(FdwRoutine *routine);
+extern void dm_s3_import_routine(FdwRoutine *routine);
 
 /* s3_scan.c: lists the objects, in the context of the query; in a parallel worker takes those that the leader listed. */
 extern void dm_s3_scan_open(DmS3Scan *scan);

@@ -25,6 +25,7 @@ dm_s3_fdw_handler(PG_FUNCTION_ARGS)
 	dm_s3_async_routine(routine);
 	dm_s3_analyze_routine(routine);
 	dm_s3_explain_routine(routine);
+	dm_s3_import_routine(routine);
 	PG_RETURN_POINTER(routine);
 }
 

@@ -20,6 +20,22 @@
 #define GUESS_TIMESTAMPTZ 0x40
 #define GUESS_ALL 0x7f
 
+/* The types in the order in which they are preferred. */
+static const struct
+{
+	int bit;
+	Oid type;
+	const char *plural;
+} types[] = {{GUESS_BOOL, BOOLOID, "booleans"},
+			 {GUESS_INT8, INT8OID, "whole numbers"},
+			 {GUESS_NUMERIC, NUMERICOID, "numbers"},
+			 {GUESS_UUID, UUIDOID, "uuids"},
+			 {GUESS_DATE, DATEOID, "dates"},
+			 {GUESS_TIMESTAMP, TIMESTAMPOID, "timestamps"},
+			 {GUESS_TIMESTAMPTZ, TIMESTAMPTZOID, "timestamps with a time zone"}};
+
+StaticAssertDecl(lengthof(types) == DM_GUESS_TYPES, "one count a type");
+
 #define LETTER_T 0x01
 #define LETTER_F 0x02
 
@@ -212,6 +228,46 @@ guess_bool(DmGuess *guess, const char *data, int len)
 	return GUESS_BOOL;
 }
 
+/* Takes one to count digits, as a number; -1 if there are more or none. */
+static int
+take_up_to(Cursor *cursor, int count)
+{
+	Cursor ahead = *cursor;
+	int digits = take_digits(&ahead);
+
+	return digits >= 1 && digits <= count ? take_number(cursor, digits) : -1;
+}
+
+/* Notes what a value looks like to a person, whether it fits a type or not. */
+static void
+note_shape(DmGuess *guess, const char *data, int len)
+{
+	Cursor cursor = {data, data + len};
+	Cursor whole = cursor;
+	char separator;
+	int first;
+	int second;
+
+	if (len > 0 && take_digits(&whole) == len)
+	{
+		guess->padded += len > 1 && data[0] == '0';
+		guess->long_numbers += data[0] != '0' && !fits_int8(data, len, false);
+		guess->zero_or_one += len == 1 && (data[0] == '0' || data[0] == '1');
+		return;
+	}
+	first = take_up_to(&cursor, 2);
+	if (first < 1 || cursor.at == cursor.end || !strchr("/.-", *cursor.at))
+		return;
+	separator = *cursor.at++;
+	second = take_up_to(&cursor, 2);
+	if (second < 1 || first > 31 || second > 31 || !take(&cursor, separator) || take_up_to(&cursor, 4) < 0 ||
+		cursor.at != cursor.end)
+		return;
+	guess->slashed++;
+	guess->day_first += first > 12;
+	guess->month_first += second > 12;
+}
+
 /* Takes one value that is not NULL into account. */
 void
 dm_guess_add(DmGuess *guess, const char *data, int len)
@@ -219,8 +275,7 @@ dm_guess_add(DmGuess *guess, const char *data, int len)
 	int fits = 0;
 
 	guess->values++;
-	if (guess->impossible == GUESS_ALL)
-		return;
+	note_shape(guess, data, len);
 	if (len > 0)
 	{
 		fits = guess_bool(guess, data, len);
@@ -232,6 +287,8 @@ dm_guess_add(DmGuess *guess, const char *data, int len)
 			fits = guess_time(data, len);
 	}
 	guess->impossible |= GUESS_ALL & ~fits;
+	for (int i = 0; i < lengthof(types); i++)
+		guess->fits[i] += (fits & types[i].bit) != 0;
 }
 
 /*
@@ -241,24 +298,54 @@ dm_guess_add(DmGuess *guess, const char *data, int len)
 Oid
 dm_guess_type(const DmGuess *guess)
 {
-	static const struct
-	{
-		int bit;
-		Oid type;
-	} order[] = {{GUESS_BOOL, BOOLOID},
-				 {GUESS_INT8, INT8OID},
-				 {GUESS_NUMERIC, NUMERICOID},
-				 {GUESS_UUID, UUIDOID},
-				 {GUESS_DATE, DATEOID},
-				 {GUESS_TIMESTAMP, TIMESTAMPOID},
-				 {GUESS_TIMESTAMPTZ, TIMESTAMPTZOID}};
-
 	if (guess->values == 0 || guess->letters == LETTER_T || guess->letters == LETTER_F)
 		return TEXTOID;
-	for (int i = 0; i < lengthof(order); i++)
+	for (int i = 0; i < lengthof(types); i++)
 	{
-		if (!(guess->impossible & order[i].bit))
-			return order[i].type;
+		if (!(guess->impossible & types[i].bit))
+			return types[i].type;
 	}
 	return TEXTOID;
+}
+
+/* Why a column is text, if most values look like something else; palloc'd, or NULL. */
+static char *
+doubt_of_text(const DmGuess *guess)
+{
+	int best = 0;
+
+	if (guess->slashed == guess->values && guess->day_first > 0 && guess->month_first == 0)
+		return pstrdup("dates with the day first: convert them with to_date");
+	if (guess->slashed == guess->values && guess->month_first > 0 && guess->day_first == 0)
+		return pstrdup("dates with the month first: convert them with to_date");
+	if (guess->slashed == guess->values)
+		return pstrdup("dates of which day and month cannot be told apart");
+	if (guess->padded > 0 && guess->padded + guess->fits[2] == guess->values)
+		return pstrdup("digits with leading zeros, which a number would lose");
+	for (int i = 1; i < lengthof(types); i++)
+	{
+		if (guess->fits[i] > guess->fits[best])
+			best = i;
+	}
+	if (guess->fits[best] * 2 <= guess->values)
+		return NULL;
+	return psprintf(
+		"%lld of %lld values are %s", (long long) guess->fits[best], (long long) guess->values, types[best].plural);
+}
+
+/* Why the type may not be what a person would choose. */
+char *
+dm_guess_doubt(const DmGuess *guess)
+{
+	Oid type = dm_guess_type(guess);
+
+	if (guess->values == 0)
+		return pstrdup("no value in the sample");
+	if (guess->letters == LETTER_T || guess->letters == LETTER_F)
+		return psprintf("no value but %s", guess->letters == LETTER_T ? "t" : "f");
+	if (type == INT8OID && guess->zero_or_one == guess->values)
+		return pstrdup("no value but 0 and 1: may be boolean");
+	if (type == NUMERICOID && guess->long_numbers > 0)
+		return pstrdup("whole numbers too long for bigint");
+	return type == TEXTOID ? doubt_of_text(guess) : NULL;
 }

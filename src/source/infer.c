@@ -29,6 +29,8 @@
 #define DM_SAMPLE_OBJECTS 8
 #define DM_SAMPLE_RECORDS 1000
 #define DM_SAMPLE_BYTES (1024 * 1024)
+/* Of an example at most. */
+#define DM_EXAMPLE_BYTES 100
 
 /* What is known of one column. */
 typedef struct Column
@@ -36,6 +38,7 @@ typedef struct Column
 	char *name;
 	DmGuess guess;
 	int json_kinds; /* of JSON: mask of the kinds of its values, nulls not among them */
+	char *example;	/* a value, cut off when long */
 } Column;
 
 typedef struct Sample
@@ -46,6 +49,9 @@ typedef struct Sample
 	int ncolumns;
 	int columns_size; /* of JSON: how many there is room for */
 	const char *uri;  /* of the object being read, for the error context */
+	int64 rows;
+	bool complete;		/* all objects were read to their ends */
+	const char *unlike; /* an object with other fields than the first one, or NULL */
 } Sample;
 
 /* Says which object an error came from. */
@@ -133,6 +139,8 @@ map_fields(Sample *sample, DmCsvReader *csv)
 {
 	char **names = read_names(sample, csv);
 	int *columns = palloc(Max(csv->nfields, 1) * sizeof(int));
+	int found = 0;
+	bool twice = false;
 
 	if (!sample->columns)
 		make_columns(sample, names, csv->nfields);
@@ -142,8 +150,29 @@ map_fields(Sample *sample, DmCsvReader *csv)
 			columns[i] = find_column(sample, names[i]);
 		else
 			columns[i] = i < sample->ncolumns ? i : -1;
+		for (int j = 0; j < i; j++)
+			twice = twice || (columns[i] >= 0 && columns[j] == columns[i]);
+		found += columns[i] >= 0;
 	}
+	if (!sample->unlike && (twice || found != sample->ncolumns || csv->nfields != sample->ncolumns))
+		sample->unlike = MemoryContextStrdup(sample->context, sample->uri);
 	return columns;
+}
+
+/* Takes one value that is not NULL into account; keeps the first as an example, if its bytes are text. */
+static void
+add_value(Sample *sample, Column *column, const char *data, int len)
+{
+	dm_guess_add(&column->guess, data, len);
+	if (column->example || len == 0)
+		return;
+	len = pg_mbcliplen(data, len, DM_EXAMPLE_BYTES);
+	if (pg_verifymbstr(data, len, true))
+	{
+		column->example = MemoryContextAlloc(sample->context, len + 1);
+		memcpy(column->example, data, len);
+		column->example[len] = '\0';
+	}
 }
 
 /* Takes one record into account. Bytes that no type but text has need no check here. */
@@ -152,6 +181,7 @@ add_record(Sample *sample, const DmCsvReader *csv, const int *columns, int nfiel
 {
 	int null_len = strlen(sample->spec->csv.null);
 
+	sample->rows++;
 	for (int i = 0; i < Min(csv->nfields, nfields); i++)
 	{
 		const DmCsvField *field = &csv->fields[i];
@@ -159,7 +189,7 @@ add_record(Sample *sample, const DmCsvReader *csv, const int *columns, int nfiel
 			!field->quoted && field->len == null_len && memcmp(field->data, sample->spec->csv.null, null_len) == 0;
 
 		if (columns[i] >= 0 && !is_null)
-			dm_guess_add(&sample->columns[columns[i]].guess, field->data, field->len);
+			add_value(sample, &sample->columns[columns[i]], field->data, field->len);
 	}
 }
 
@@ -200,7 +230,7 @@ add_member(Sample *sample, DmJsonSpan *name, DmJsonSpan *value)
 		return;
 	column->json_kinds |= 1 << value->kind;
 	/* what has escapes looks like text either way */
-	dm_guess_add(&column->guess, value->data, value->len);
+	add_value(sample, column, value->data, value->len);
 }
 
 /* Reads the first records of a JSON object. A bad one is no sample; whether it is an error is for the scan to say. */
@@ -230,9 +260,12 @@ sample_json(Sample *sample, DmStream *bytes)
 		text = pg_any_to_server(json->data, json->len, sample->spec->csv.encoding);
 		if (!dm_json_object_begin(&scan, text, text == json->data ? json->len : (int) strlen(text)))
 			continue;
+		sample->rows++;
 		while (dm_json_next_member(&scan, &name, &value))
 			add_member(sample, &name, &value);
 	}
+	if (json->broken || json->record >= DM_SAMPLE_RECORDS || json->offset >= DM_SAMPLE_BYTES)
+		sample->complete = false;
 }
 
 /*
@@ -292,6 +325,8 @@ sample_stream(Sample *sample, DmStream *stored)
 			break;
 		add_record(sample, csv, columns, nfields);
 	}
+	if (csv->unterminated || csv->record >= DM_SAMPLE_RECORDS || csv->offset >= DM_SAMPLE_BYTES)
+		sample->complete = false;
 }
 
 /* Reads the start of one object, and releases all that it took. */
@@ -320,50 +355,49 @@ read_sample(Sample *sample, DmStore *store, List *objects)
 	ErrorContextCallback callback = {error_context_stack, sample_error_context, sample};
 	int count = Min(list_length(objects), DM_SAMPLE_OBJECTS);
 
+	sample->complete = count == list_length(objects);
 	error_context_stack = &callback;
 	for (int i = 0; i < count; i++)
 		sample_object(sample, store, list_nth(objects, (int) ((int64) i * list_length(objects) / count)));
 	error_context_stack = callback.previous;
 }
 
-/* Sets an attribute to the type of a text such as numeric(10,2). Raises 22023 or what the type's name raises. */
+/* Sets a column to the type of a text such as numeric(10,2). Raises 22023 or what the type's name raises. */
 static void
-override_type(TupleDesc desc, int column, JsonbValue *value)
+override_type(DmInferredColumn *column, JsonbValue *value)
 {
-	Oid type;
-	int32 typmod;
-
 	if (value->type != jbvString)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"columns\" must give each column's type as a string"),
-				 errhint("For example {\"columns\": {\"%s\": \"text\"}}.",
-						 NameStr(TupleDescAttr(desc, column)->attname))));
-	dm_parse_type(pnstrdup(value->val.string.val, value->val.string.len), &type, &typmod);
-	if (get_typtype(type) == TYPTYPE_PSEUDO)
+				 errhint("For example {\"columns\": {\"%s\": \"text\"}}.", column->name)));
+	dm_parse_type(pnstrdup(value->val.string.val, value->val.string.len), &column->type, &column->typmod);
+	if (get_typtype(column->type) == TYPTYPE_PSEUDO)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"columns\" gives column \"%s\" the pseudo-type %s",
-						NameStr(TupleDescAttr(desc, column)->attname),
-						format_type_be(type))));
-	TupleDescInitEntry(desc, column + 1, NameStr(TupleDescAttr(desc, column)->attname), type, typmod, 0);
+						column->name,
+						format_type_be(column->type))));
+	column->doubt = NULL;
 }
 
-/* Returns the index of a column's name, or -1. */
-static int
-find_attribute(TupleDesc desc, const char *name)
+/* Returns the column of a name. Raises 42703 if there is none. */
+static DmInferredColumn *
+inferred_column(DmInferred *inferred, const char *url, const char *name)
 {
-	for (int i = 0; i < desc->natts; i++)
+	for (int i = 0; i < inferred->ncolumns; i++)
 	{
-		if (namestrcmp(&TupleDescAttr(desc, i)->attname, name) == 0)
-			return i;
+		if (strcmp(inferred->columns[i].name, name) == 0)
+			return &inferred->columns[i];
 	}
-	return -1;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("option \"columns\" names column \"%s\", which \"%s\" lacks", name, url)));
 }
 
 /* Sets the types that the option "columns" gives. Raises 42703 on a column that there is not. */
 static void
-override_types(TupleDesc desc, const Sample *sample, const char *types_json)
+override_types(DmInferred *inferred, const char *url, const char *types_json)
 {
 	Jsonb *types = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(types_json)));
 	JsonbIterator *iterator = JsonbIteratorInit(&types->root);
@@ -372,20 +406,13 @@ override_types(TupleDesc desc, const Sample *sample, const char *types_json)
 
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
-		char *name;
-		int column;
+		DmInferredColumn *column;
 
 		if (token != WJB_KEY)
 			continue;
-		name = pnstrdup(value.val.string.val, value.val.string.len);
-		column = find_attribute(desc, name);
-		if (column < 0)
-			ereport(
-				ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("option \"columns\" names column \"%s\", which \"%s\" lacks", name, sample->spec->url)));
+		column = inferred_column(inferred, url, pnstrdup(value.val.string.val, value.val.string.len));
 		(void) JsonbIteratorNext(&iterator, &value, true);
-		override_type(desc, column, &value);
+		override_type(column, &value);
 	}
 }
 
@@ -406,13 +433,34 @@ check_found(const DmObjScanSpec *spec, List *objects)
 			 errhint("Not even a header was found. Set the option allow_empty if that may be.")));
 }
 
-/* The narrowest type that a partition's values in all keys fit. */
-static Oid
-partition_type(const char *name, List *objects)
+/* Describes what the sample says of a field. */
+static void
+describe_field(const Sample *sample, const Column *column, DmInferredColumn *inferred)
+{
+	inferred->name = column->name;
+	inferred->type = column_type(sample, column);
+	inferred->typmod = -1;
+	inferred->rows = sample->rows;
+	inferred->nulls = sample->rows - column->guess.values;
+	inferred->example = column->example;
+	/* JSON tells its types: only what it has not got is in doubt */
+	if (sample->spec->format == DM_FORMAT_CSV || column->guess.values == 0)
+		inferred->doubt = dm_guess_doubt(&column->guess);
+	else if (inferred->type == TEXTOID && (column->json_kinds & (column->json_kinds - 1)) != 0)
+		inferred->doubt = pstrdup("values of several kinds");
+}
+
+/* Describes a partition by its values in all keys. */
+static void
+describe_partition(const char *name, List *objects, DmInferredColumn *inferred)
 {
 	DmGuess guess = {0};
 	ListCell *cell;
 
+	inferred->name = pstrdup(name);
+	inferred->is_partition = true;
+	inferred->typmod = -1;
+	inferred->rows = list_length(objects);
 	foreach (cell, objects)
 	{
 		bool found;
@@ -421,9 +469,14 @@ partition_type(const char *name, List *objects)
 		if (!value)
 			continue;
 		dm_guess_add(&guess, value, (int) strlen(value));
-		pfree(value);
+		if (inferred->example)
+			pfree(value);
+		else
+			inferred->example = value;
 	}
-	return dm_guess_type(&guess);
+	inferred->nulls = inferred->rows - guess.values;
+	inferred->type = dm_guess_type(&guess);
+	inferred->doubt = dm_guess_doubt(&guess);
 }
 
 /* Raises for a partition of the URL that is a field of the objects as well. */
@@ -437,40 +490,47 @@ check_partition(const Sample *sample, const char *name)
 				 errhint("To take the field, set the option hive to false.")));
 }
 
-/*
- * Returns the columns of the objects that spec->url names, fields first, then partitions, in the current memory context; NULL when
- * no object has a record and spec->allow_empty. *objects are the objects listed. Raises as the object scan does on unreadable
- * data.
- */
-TupleDesc
-dm_infer_columns(const DmObjScanSpec *spec, const char *types_json, List **objects)
+/* Samples the objects; see infer.h. Raises as the object scan does on unreadable data. */
+DmInferred *
+dm_infer(const DmObjScanSpec *spec, const char *types_json)
 {
 	DmObjScanStats stats = {0};
 	DmStore *store = dm_store_open(spec->server, spec->user);
 	List *partitions = spec->no_hive ? NIL : dm_hive_names(spec->url);
 	Sample sample = {.spec = spec, .context = CurrentMemoryContext};
-	TupleDesc desc;
+	DmInferred *inferred = palloc0(sizeof(DmInferred));
 	ListCell *cell;
 
-	*objects = dm_objlist_make(store, spec, &stats);
-	read_sample(&sample, store, *objects);
+	inferred->objects = spec->listed ? spec->objects : dm_objlist_make(store, spec, &stats);
+	read_sample(&sample, store, inferred->objects);
 	if (!sample.columns)
 	{
-		check_found(spec, *objects);
+		check_found(spec, inferred->objects);
 		return NULL;
 	}
-	desc = CreateTemplateTupleDesc(sample.ncolumns + list_length(partitions));
+	inferred->columns = palloc0((sample.ncolumns + list_length(partitions) + 1) * sizeof(DmInferredColumn));
+	inferred->complete = sample.complete;
+	inferred->unlike = sample.unlike;
 	for (int i = 0; i < sample.ncolumns; i++)
-		TupleDescInitEntry(desc, i + 1, sample.columns[i].name, column_type(&sample, &sample.columns[i]), -1, 0);
+		describe_field(&sample, &sample.columns[i], &inferred->columns[inferred->ncolumns++]);
 	foreach (cell, partitions)
 	{
-		const char *name = lfirst(cell);
-
-		check_partition(&sample, name);
-		TupleDescInitEntry(
-			desc, sample.ncolumns + foreach_current_index(cell) + 1, name, partition_type(name, *objects), -1, 0);
+		check_partition(&sample, lfirst(cell));
+		describe_partition(lfirst(cell), inferred->objects, &inferred->columns[inferred->ncolumns++]);
 	}
 	if (types_json)
-		override_types(desc, &sample, types_json);
+		override_types(inferred, spec->url, types_json);
+	return inferred;
+}
+
+/* The columns as a row's shape. */
+TupleDesc
+dm_inferred_desc(const DmInferred *inferred)
+{
+	TupleDesc desc = CreateTemplateTupleDesc(inferred->ncolumns);
+
+	for (int i = 0; i < inferred->ncolumns; i++)
+		TupleDescInitEntry(
+			desc, i + 1, inferred->columns[i].name, inferred->columns[i].type, inferred->columns[i].typmod, 0);
 	return desc;
 }

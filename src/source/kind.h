@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "source/objscan.h"
 #include "source/source.h"
 
 typedef struct DmSourceOps
@@ -27,6 +28,10 @@ typedef struct DmSourceState
 /* Each sets kind, offered and state. They run in the source's own memory context. */
 extern void dm_source_query_open(DmSource *source);
 extern void dm_source_objects_open(DmSource *source, List *options, bool whole_records);
+/* Fills in how to read the objects of a URL, with the server found, in the current memory context; text that is no URL raises. Returns the checked options. */
+extern List *dm_source_objects_spec(const char *url, Jsonb *options, DmObjScanSpec *spec);
+/* Is a source, blanks around it aside, a URL of objects? */
+extern bool dm_source_is_url(const char *text);
 
 /* The attribute of desc with that name, or NULL; dropped ones have none. */
 extern Form_pg_attribute dm_source_attribute(TupleDesc desc, const char *name);

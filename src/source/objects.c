@@ -172,6 +172,7 @@ dm_source_objects_open(DmSource *source, List *options, bool whole_records)
 {
 	static const DmSourceOps ops = {objects_bind, objects_run, NULL};
 	ObjectsState *state = palloc0(sizeof(ObjectsState));
+	DmInferred *inferred;
 
 	state->base.ops = &ops;
 	state->spec.url = source->text;
@@ -187,8 +188,12 @@ dm_source_objects_open(DmSource *source, List *options, bool whole_records)
 		TupleDescInitEntry(source->offered, 1, DM_SOURCE_RECORD, TEXTOID, -1, 0);
 		return;
 	}
-	source->offered = dm_infer_columns(&state->spec, dm_option_get(options, "columns"), &state->spec.objects);
-	state->spec.listed = true; /* what the columns were inferred from is what is read */
-	if (!source->offered)
-		source->offered = CreateTemplateTupleDesc(0);
+	inferred = dm_infer(&state->spec, dm_option_get(options, "columns"));
+	source->offered = inferred ? dm_inferred_desc(inferred) : CreateTemplateTupleDesc(0);
+	/* what the columns were inferred from is what is read */
+	if (inferred)
+	{
+		state->spec.objects = inferred->objects;
+		state->spec.listed = true;
+	}
 }

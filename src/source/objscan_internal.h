@@ -209,6 +209,8 @@ extern void dm_objmap_enter(DmObjMap *map, const DmObject *object);
 extern Datum dm_objmap_special(const DmObjMap *map, int attribute, const DmObject *object, int64 row, bool *isnull);
 /* Value of a column that tells about the object alone: _file, _etag, _size or _modified. */
 extern Datum dm_objmap_about(DmObjColumn kind, const DmObject *object, bool *isnull);
+/* Is it the name of a special column, _file and the like? */
+extern bool dm_objmap_is_special(const char *name);
 /* What an attribute is that has no field, by its name. Raises 42804 if it is one of the special ones, but of another type. */
 extern DmObjColumn dm_objmap_kind(const DmObjScanSpec *spec, int attribute);
 /* Value of a partition column in a key. Raises what its type's input raises, naming column and key. */

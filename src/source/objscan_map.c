@@ -32,6 +32,18 @@ static const SpecialColumn special_columns[] = {{"_file", DM_OBJ_FILE, TEXTOID},
 												{"_size", DM_OBJ_SIZE, INT8OID},
 												{"_modified", DM_OBJ_MODIFIED, TIMESTAMPTZOID}};
 
+/* Is it the name of a special column? */
+bool
+dm_objmap_is_special(const char *name)
+{
+	for (int i = 0; i < lengthof(special_columns); i++)
+	{
+		if (strcmp(name, special_columns[i].name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Tells whether a column is one of the special ones. Raises 42804 if it is, but of another type. */
 static DmObjColumn
 column_kind(Form_pg_attribute attribute)

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "commands/defrem.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -121,6 +122,32 @@ source_open(const char *text, Jsonb *options, bool whole_records)
 	check_unique_names(source->offered);
 	MemoryContextSwitchTo(caller);
 	return source;
+}
+
+/* Is a source a URL of objects? */
+bool
+dm_source_is_url(const char *text)
+{
+	return dm_url_is_object(trim(text));
+}
+
+/* Fills in how to read the objects of a URL. */
+List *
+dm_source_objects_spec(const char *url, Jsonb *options, DmObjScanSpec *spec)
+{
+	List *list;
+	char *bucket;
+	char *key;
+
+	dm_options_check_json(&dm_source_options, options);
+	list = options_to_list(options);
+	memset(spec, 0, sizeof(*spec));
+	spec->url = trim(url);
+	dm_url_split(spec->url, &bucket, &key);
+	spec->user = GetUserId();
+	spec->server = dm_source_server(dm_option_get(list, "server"));
+	dm_format_read(spec, list);
+	return list;
 }
 
 /* Is name an option that dm_source_open() takes? */
