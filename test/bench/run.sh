@@ -2,7 +2,7 @@
 # run.sh: the yardsticks, as ratios, measured in a private Postgres. See docs/benchmarks.md.
 #
 #   bash test/bench/run.sh               all of them; ROWS=1000000 RUNS=5 MERGES=3 in the environment
-#   bash test/bench/run.sh scan|merge|repeat|load|copy|json|unload
+#   bash test/bench/run.sh scan|merge|repeat|load|copy|json|unload|s3
 #
 # Both sides of a ratio run in one server with the same settings, each step after a checkpoint, alternating; figures are
 # medians. Exit status 1 if the two sides do not give the same result or a target is missed.
@@ -51,7 +51,7 @@ setup() {
   local bucket=$DM_PRIVATE/bench-buckets/bench
   cluster_use bench
   cluster_make "shared_buffers = 1GB" "max_wal_size = 8GB" "checkpoint_timeout = 1h" "work_mem = 64MB" \
-    "maintenance_work_mem = 256MB" "fsync = off" "autovacuum = off" "jit = off"
+    "maintenance_work_mem = 256MB" "fsync = off" "autovacuum = off" "jit = off" "max_parallel_workers_per_gather = 0"
   cluster_start
   psql_private -q -d postgres -c 'CREATE DATABASE bench'
   if [ "$(cat "$DM_PRIVATE/bench-rows" 2>/dev/null)" != "$ROWS" ]; then
@@ -89,6 +89,53 @@ bench_scan() {
     echo "  run $i: file_fdw ${theirs[-1]} ms, datamill ${ours[-1]} ms"
   done
   scan_ms="$(median "${theirs[@]}") $(median "${ours[@]}")"
+}
+
+# (h) Day 1 from a real S3 server (Ceph RGW, data in memory) on the same machine, against file_fdw on the local file: with one process, with
+# two parallel workers, two of the columns; and 10,000 small objects, against the same with one request after another on one connection.
+bench_s3() {
+  local list c i theirs=() ours=() two=() parallel=() one=() many=() s3="python3 $DM_REPO/test/lib/s3.py"
+  local port=$((21000 + RANDOM % 400 * 25))
+  RGW=$DM_PRIVATE/bench-rgw
+  list="count(*)"
+  for c in ${K//,/ }; do list="$list, sum(uuid_hash($c))"; done
+  for c in ${N//,/ }; do list="$list, sum($c)"; done
+  step "S3 server"
+  # shellcheck disable=SC2086
+  packages_install $DM_PACKAGES_S3 || die "packages are missing"
+  PORT=$port STORE=memstore bash "$DM_REPO/test/lib/rgw.sh" up "$RGW" >"$DM_PRIVATE/bench-rgw.log" 2>&1 </dev/null || die "RGW did not start"
+  export S3_ENDPOINT=http://127.0.0.1:$port
+  $s3 mb bench
+  $s3 put bench day1.csv <"$BUCKET/day1.csv"
+  $s3 many bench small/ 10000
+  psql_private -q -d bench -v ON_ERROR_STOP=1 <<SQL
+CREATE SERVER rgw FOREIGN DATA WRAPPER datamill_s3 OPTIONS (endpoint '$S3_ENDPOINT');
+CREATE SERVER rgw_one FOREIGN DATA WRAPPER datamill_s3 OPTIONS (endpoint '$S3_ENDPOINT', max_concurrency '1');
+CREATE USER MAPPING FOR PUBLIC SERVER rgw OPTIONS (access_key_id 'RGWTESTKEY', secret_access_key 'rgw/test+secret=key');
+CREATE USER MAPPING FOR PUBLIC SERVER rgw_one OPTIONS (access_key_id 'RGWTESTKEY', secret_access_key 'rgw/test+secret=key');
+CREATE FOREIGN TABLE rgw_day1 ($COLUMNS) SERVER rgw OPTIONS (url 's3://bench/day1.csv', format 'csv', header 'true');
+CREATE FOREIGN TABLE rgw_small (id int, v text) SERVER rgw OPTIONS (url 's3://bench/small/*', format 'csv', header 'true');
+CREATE FOREIGN TABLE one_small (id int, v text) SERVER rgw_one OPTIONS (url 's3://bench/small/*', format 'csv', header 'true');
+SQL
+  step "S3: $RUNS alternating runs"
+  for i in $(seq "$RUNS"); do
+    theirs+=("$(timed "SELECT $list FROM file_day1" "$DM_PRIVATE/bench.theirs")")
+    ours+=("$(timed "SELECT $list FROM rgw_day1" "$DM_PRIVATE/bench.ours")")
+    cmp -s "$DM_PRIVATE/bench.theirs" "$DM_PRIVATE/bench.ours" || die "the two scans differ"
+    parallel+=("$(PGOPTIONS="$PGOPTIONS -c max_parallel_workers_per_gather=2" timed "SELECT $list FROM rgw_day1" "$DM_PRIVATE/bench.ours")")
+    cmp -s "$DM_PRIVATE/bench.theirs" "$DM_PRIVATE/bench.ours" || die "the parallel scan differs"
+    two+=("$(timed "SELECT count(n1), sum(n7) FROM rgw_day1")")
+    one+=("$(timed "SELECT count(*), sum(id) FROM one_small" "$DM_PRIVATE/bench.theirs")")
+    many+=("$(timed "SELECT count(*), sum(id) FROM rgw_small" "$DM_PRIVATE/bench.ours")")
+    cmp -s "$DM_PRIVATE/bench.theirs" "$DM_PRIVATE/bench.ours" || die "the scans of small objects differ"
+    echo "  run $i: file_fdw ${theirs[-1]} ms, datamill ${ours[-1]} ms, two workers ${parallel[-1]} ms, two columns ${two[-1]} ms;" \
+      "small objects one after another ${one[-1]} ms, together ${many[-1]} ms"
+  done
+  bash "$DM_REPO/test/lib/rgw.sh" down "$RGW"
+  s3_ms="$(median "${theirs[@]}") $(median "${ours[@]}")"
+  s3_workers_ms="$(median "${theirs[@]}") $(median "${parallel[@]}")"
+  s3_two_ms="$(median "${theirs[@]}") $(median "${two[@]}")"
+  s3_small_ms="$(median "${one[@]}") $(median "${many[@]}")"
 }
 
 # Merges both days into a new dataset, dim.dN; sets TARGET to its name, DAY1_MS and DAY2_MS.
@@ -241,7 +288,7 @@ bench_unload() {
 
 part=${1:-all}
 case $part in
-  all | scan | merge | repeat | load | copy | json | unload) ;;
+  all | scan | merge | repeat | load | copy | json | unload | s3) ;;
   *) sed -n '4,5s/^# *//p' "$0" >&2; exit 2 ;;
 esac
 
@@ -254,7 +301,7 @@ need_space $((2000 + ROWS / 120))
 step "build"
 build
 install_private
-trap 'cluster_use bench; cluster_stop immediate' EXIT
+trap 'cluster_use bench; cluster_stop immediate; [ -z "${RGW:-}" ] || bash "$DM_REPO/test/lib/rgw.sh" down "$RGW"' EXIT
 trap 'exit 130' INT TERM
 setup
 if [ "$part" = all ]; then
@@ -265,6 +312,7 @@ if [ "$part" = all ]; then
   bench_copy
   bench_json
   bench_unload
+  bench_s3
 else
   "bench_$part"
 fi
@@ -280,6 +328,10 @@ echo "$ROWS rows a day, 5 uuid keys, 10 bigint columns; $(nproc) processors, loa
   [ -z "${load_ms:-}" ] || ratio "first load" "COPY, then key" $load_after_ms -
   [ -z "${copy_ms:-}" ] || ratio "load()" "COPY" $copy_ms 0.75
   [ -z "${json_ms:-}" ] || ratio "JSON lines" "COPY jsonb, to_record" $json_ms 0.5
+  [ -z "${s3_ms:-}" ] || ratio "S3 scan" file_fdw $s3_ms 0.40
+  [ -z "${s3_workers_ms:-}" ] || ratio "S3 scan, two workers" file_fdw $s3_workers_ms 0.25
+  [ -z "${s3_two_ms:-}" ] || ratio "S3 scan, two columns" "file_fdw, all" $s3_two_ms 0.25
+  [ -z "${s3_small_ms:-}" ] || ratio "10,000 small objects" "one by one" $s3_small_ms 0.5
   [ -z "${unload_ms:-}" ] || ratio "unload()" "COPY TO" $unload_ms 1.0
   [ -z "${unload_gzip_ms:-}" ] || ratio "unload(), gzip" "COPY TO gzip" $unload_gzip_ms 1.0
 }
