@@ -39,14 +39,28 @@ typedef struct Schema
 	bool *has;				 /* of each: is it among the fields? */
 } Schema;
 
-/* An event taken apart. */
+/* Members of an event, or of what is around it. */
+enum
+{
+	MEMBER_OP,
+	MEMBER_BEFORE,
+	MEMBER_AFTER,
+	MEMBER_PAYLOAD,
+	MEMBER_SCHEMA,
+	MEMBER_KEY,
+	MEMBER_VALUE,
+	MEMBER_SEQUENCE, /* the first step of the path to it */
+	MEMBERS
+};
+
+/* An event taken apart. Spans with data NULL are of what is not there. */
 typedef struct Event
 {
-	DmJsonSpan top; /* the record as it came */
-	DmJsonSpan key; /* DM_JSON_NULL if there is none */
-	DmJsonSpan key_schema;
-	DmJsonSpan envelope; /* DM_JSON_NULL of a tombstone */
-	DmJsonSpan schema;	 /* DM_JSON_NULL if there is none */
+	DmJsonSpan around[MEMBERS];	  /* of the record as it came */
+	DmJsonSpan envelope[MEMBERS]; /* of the envelope; none of a tombstone */
+	DmJsonSpan schema;
+	DmJsonSpan key;
+	bool is_tombstone;
 } Event;
 
 struct DmDebezium
@@ -58,6 +72,7 @@ struct DmDebezium
 	int sequence_column;
 	FmgrInfo *outputs; /* of the source's columns */
 	DmJsonPath *path;  /* to the sequence, unless it is a column */
+	const char *members[MEMBERS];
 	MemoryContext context;
 	/* a source that had to be read before the dataset could be made: */
 	Tuplestorestate *kept;
@@ -83,16 +98,15 @@ static char *columns_example(DmJsonSpan row);
 static void row_read(TupleTableSlot *slot, void *arg);
 static bool event_parse(DmDebezium *debezium, TupleTableSlot *slot, Event *event);
 static DmJsonSpan column_json(DmDebezium *debezium, TupleTableSlot *slot, int column);
-static void unwrap(DmJsonSpan *value, DmJsonSpan *schema);
+static DmJsonSpan string_open(DmJsonSpan value);
 static void event_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event);
 static void tombstone_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event);
 static void schema_read(DmDebezium *debezium, Schema *schema, DmJsonSpan text);
 static Bitmapset *row_convert(DmDebezium *debezium, Schema *schema, DmJsonSpan row, bool keys_only);
 static void key_convert(DmDebezium *debezium, const Event *event);
 static Datum sequence_read(DmDebezium *debezium, TupleTableSlot *slot, const Event *event);
-static bool path_follow(const DmJsonPath *path, DmJsonSpan from, DmJsonSpan *value);
 
-/* A value that is not there. */
+/* A value that is null. */
 static const DmJsonSpan none = {.kind = DM_JSON_NULL, .data = "null", .len = 4};
 
 /* Returns a JSON text as a span, of a kind told by its first byte. */
@@ -145,7 +159,9 @@ dm_debezium_open(const DmFeedOptions *options, DmSource *source)
 {
 	DmDebezium *debezium = palloc0(sizeof(DmDebezium));
 	TupleDesc offered = source->offered;
+	static const char *const members[MEMBERS] = {"op", "before", "after", "payload", "schema", "key", "value", ""};
 
+	memcpy(debezium->members, members, sizeof(members));
 	debezium->options = options;
 	debezium->source = source;
 	debezium->context = CurrentMemoryContext;
@@ -158,7 +174,10 @@ dm_debezium_open(const DmFeedOptions *options, DmSource *source)
 				 errmsg("the source has no column \"%s\", which option key_column names", options->key_column)));
 	debezium->sequence_column = column_find(debezium, options->sequence_column);
 	if (debezium->sequence_column < 0)
+	{
 		debezium->path = dm_json_path_parse(psprintf("$.%s", options->sequence_column));
+		debezium->members[MEMBER_SEQUENCE] = pnstrdup(debezium->path->steps[0].name, debezium->path->steps[0].len);
+	}
 	debezium->outputs = palloc0(sizeof(FmgrInfo) * Max(offered->natts, 1));
 	for (int i = 0; i < offered->natts; i++)
 	{
@@ -277,22 +296,21 @@ static void
 row_keep(TupleTableSlot *slot, void *arg)
 {
 	DmDebezium *debezium = arg;
-	Event event;
+	Event event = {0};
 	DmJsonSpan fields;
-	DmJsonSpan row;
 
 	tuplestore_puttupleslot(debezium->kept, slot);
 	if (debezium->columns || !event_parse(debezium, slot, &event))
 		return;
-	if (event.schema.kind == DM_JSON_OBJECT && dm_debezium_schema_row(event.schema, false, &fields))
+	if (dm_debezium_schema_row(event.schema, false, &fields))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(debezium->context);
 
 		debezium->columns = dm_debezium_schema_columns(fields);
 		MemoryContextSwitchTo(caller);
 	}
-	else if (!debezium->example && dm_json_member(event.envelope, "after", &row) && row.kind == DM_JSON_OBJECT)
-		debezium->example = MemoryContextStrdup(debezium->context, columns_example(row));
+	else if (!debezium->example && event.envelope[MEMBER_AFTER].kind == DM_JSON_OBJECT)
+		debezium->example = MemoryContextStrdup(debezium->context, columns_example(event.envelope[MEMBER_AFTER]));
 }
 
 /* Returns names and likely types of a row's members, as option columns has them. */
@@ -370,7 +388,7 @@ static void
 row_read(TupleTableSlot *slot, void *arg)
 {
 	DmDebezium *debezium = arg;
-	Event event;
+	Event event = {0};
 
 	debezium->events++;
 	debezium->in_event = true;
@@ -381,27 +399,36 @@ row_read(TupleTableSlot *slot, void *arg)
 	debezium->in_event = false;
 }
 
-/* Takes a row apart. Returns false for a tombstone. Raises 22P02 for what is no event. */
+/* Takes a row apart. Returns false for a tombstone. Raises 22P02 for what is no JSON. */
 static bool
 event_parse(DmDebezium *debezium, TupleTableSlot *slot, Event *event)
 {
-	DmJsonSpan member;
+	DmJsonSpan value;
+	DmJsonSpan *around = event->around;
+	DmJsonSpan *envelope = event->envelope;
 
-	*event = (Event){none, none, none, none, none};
 	slot_getallattrs(slot);
-	event->top = column_json(debezium, slot, debezium->value_column);
-	event->envelope = event->top;
-	if (debezium->key_column >= 0)
-		event->key = column_json(debezium, slot, debezium->key_column);
-	if (!dm_json_member(event->top, "op", &member) && !dm_json_member(event->top, "payload", &member) &&
-		dm_json_member(event->top, "value", &member))
+	value = column_json(debezium, slot, debezium->value_column);
+	event->key = debezium->key_column >= 0 ? column_json(debezium, slot, debezium->key_column) : none;
+	event->schema = none;
+	dm_json_members(value, debezium->members, around, MEMBERS);
+	memcpy(envelope, around, sizeof(event->envelope));
+	if (!around[MEMBER_OP].data && !around[MEMBER_PAYLOAD].data && around[MEMBER_VALUE].data)
 	{
-		event->envelope = member;
-		(void) dm_json_member(event->top, "key", &event->key);
+		value = string_open(around[MEMBER_VALUE]);
+		if (around[MEMBER_KEY].data)
+			event->key = around[MEMBER_KEY];
+		dm_json_members(value, debezium->members, envelope, MEMBERS);
 	}
-	unwrap(&event->key, &event->key_schema);
-	unwrap(&event->envelope, &event->schema);
-	return event->envelope.kind != DM_JSON_NULL;
+	if (!envelope[MEMBER_OP].data && envelope[MEMBER_PAYLOAD].data)
+	{
+		value = envelope[MEMBER_PAYLOAD];
+		if (envelope[MEMBER_SCHEMA].data)
+			event->schema = envelope[MEMBER_SCHEMA];
+		dm_json_members(value, debezium->members, envelope, MEMBERS);
+	}
+	event->is_tombstone = value.kind == DM_JSON_NULL;
+	return !event->is_tombstone;
 }
 
 /* Returns a column of the source's row as JSON: text that is no JSON is a string. NULL is null. */
@@ -423,42 +450,33 @@ column_json(DmDebezium *debezium, TupleTableSlot *slot, int column)
 	return span_of(text, strlen(text));
 }
 
-/* Replaces a value by the payload in it, if there is one, and a string by the JSON in it; sets its schema. */
-static void
-unwrap(DmJsonSpan *value, DmJsonSpan *schema)
+/* Returns the JSON in a string, if it holds an object; any other value as it is. */
+static DmJsonSpan
+string_open(DmJsonSpan value)
 {
-	DmJsonSpan payload;
-	DmJsonSpan member;
+	DmJsonSpan text = value;
+	char *json;
 
-	if (value->kind == DM_JSON_STRING)
-	{
-		DmJsonSpan text = *value;
-
-		if (text.escaped)
-			dm_json_unescape(&text);
-		if (text.len > 0 && *text.data == '{')
-		{
-			char *json = pnstrdup(text.data, text.len);
-
-			(void) DirectFunctionCall1(json_in, CStringGetDatum(json)); /* raises if it is none */
-			*value = span_of(json, text.len);
-		}
-	}
-	if (!dm_json_member(*value, "payload", &payload) || dm_json_member(*value, "op", &member))
-		return;
-	(void) dm_json_member(*value, "schema", schema);
-	*value = payload;
+	if (value.kind != DM_JSON_STRING)
+		return value;
+	if (text.escaped)
+		dm_json_unescape(&text);
+	if (text.len == 0 || *text.data != '{')
+		return value;
+	json = pnstrdup(text.data, text.len);
+	(void) DirectFunctionCall1(json_in, CStringGetDatum(json)); /* raises if it is none */
+	return span_of(json, text.len);
 }
 
 /* Gives an event to the feed. */
 static void
 event_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 {
-	DmJsonSpan op;
-	DmJsonSpan row = none;
+	DmJsonSpan op = event->envelope[MEMBER_OP];
+	DmJsonSpan row;
 	char code;
 
-	if (!dm_json_member(event->envelope, "op", &op) || op.kind != DM_JSON_STRING)
+	if (op.kind != DM_JSON_STRING)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("a row of the source is no Debezium envelope: it has no member \"op\""),
@@ -476,7 +494,8 @@ event_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 	if (code == 'd')
 	{
 		memset(debezium->nulls, true, sizeof(bool) * debezium->shape->wanted->natts);
-		if (dm_json_member(event->envelope, "before", &row) && row.kind == DM_JSON_OBJECT)
+		row = event->envelope[MEMBER_BEFORE];
+		if (row.kind == DM_JSON_OBJECT)
 			row_convert(debezium, &debezium->value_schema, row, true);
 		key_convert(debezium, event);
 		dm_feed_delete(debezium->feed, sequence_read(debezium, slot, event), debezium->values, debezium->nulls);
@@ -486,7 +505,8 @@ event_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("operation \"%.*s\" is none of c, u, d, r, t and m", op.len, op.data)));
-	if (!dm_json_member(event->envelope, "after", &row) || row.kind != DM_JSON_OBJECT)
+	row = event->envelope[MEMBER_AFTER];
+	if (row.kind != DM_JSON_OBJECT)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("an event of operation %c has no row in member \"after\"", code)));
@@ -631,23 +651,32 @@ static void
 key_convert(DmDebezium *debezium, const Event *event)
 {
 	const DmShape *shape = debezium->shape;
+	DmJsonSpan key = event->key;
+	DmJsonSpan schema = none;
+	DmJsonSpan payload;
 	bool missing = false;
 
 	for (int i = 0; i < shape->nkeys; i++)
 		missing |= debezium->nulls[shape->keys[i]];
 	if (!missing)
 		return;
-	if (event->key.kind == DM_JSON_OBJECT)
+	key = string_open(key);
+	if (dm_json_member(key, "payload", &payload))
 	{
-		schema_read(debezium, &debezium->key_schema, event->key_schema);
-		row_convert(debezium, &debezium->key_schema, event->key, true);
+		(void) dm_json_member(key, "schema", &schema);
+		key = payload;
 	}
-	else if (event->key.kind != DM_JSON_NULL && shape->nkeys == 1)
+	if (key.kind == DM_JSON_OBJECT)
 	{
-		int key = shape->keys[0];
+		schema_read(debezium, &debezium->key_schema, schema);
+		row_convert(debezium, &debezium->key_schema, key, true);
+	}
+	else if (key.kind != DM_JSON_NULL && shape->nkeys == 1)
+	{
+		int column = shape->keys[0];
 
-		debezium->values[key] = dm_debezium_convert(
-			debezium->options, &debezium->targets[key], NULL, event->key, &debezium->nulls[key]);
+		debezium->values[column] =
+			dm_debezium_convert(debezium->options, &debezium->targets[column], NULL, key, &debezium->nulls[column]);
 	}
 	for (int i = 0; i < shape->nkeys; i++)
 	{
@@ -681,14 +710,25 @@ sequence_read(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 			value = (DmJsonSpan){.kind = DM_JSON_STRING, .data = text, .len = strlen(text)};
 		}
 	}
-	else if (!path_follow(debezium->path, event->top, &value))
-		(void) path_follow(debezium->path, event->envelope, &value);
+	else
+	{
+		/* of the record around the event first, then of the event */
+		const DmJsonSpan *members[] = {event->around, event->envelope};
+
+		for (int i = 0; i < lengthof(members) && value.kind == DM_JSON_NULL; i++)
+		{
+			DmJsonSpan at = members[i][MEMBER_SEQUENCE];
+
+			if (at.data && dm_json_path_follow(debezium->path, &at))
+				value = at;
+		}
+	}
 	if (value.kind == DM_JSON_NULL)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_NOT_NULL_VIOLATION),
 			 errmsg("an event has no sequence \"%s\"", name),
-			 event->envelope.kind == DM_JSON_NULL
+			 event->is_tombstone
 				 ? errhint("Tombstones can be deletes only by a sequence outside of the envelope, such as a "
 						   "column that holds the record's offset.")
 				 : errhint("Name a column of the source, or a path such as source.lsn, source.ts_ms or ts_ms.")));
@@ -708,17 +748,4 @@ sequence_read(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 	if (units > 0 && (target->base_type == TIMESTAMPTZOID || target->base_type == TIMESTAMPOID))
 		return dm_debezium_convert_units(target, DM_CODE_TIMESTAMP, units, value);
 	return dm_json_column_convert(&target->json, value, &isnull);
-}
-
-/* Follows the whole path from an object. Returns false if it leads to nothing. */
-static bool
-path_follow(const DmJsonPath *path, DmJsonSpan from, DmJsonSpan *value)
-{
-	DmJsonSpan at;
-
-	if (!dm_json_member(from, pnstrdup(path->steps[0].name, path->steps[0].len), &at) ||
-		!dm_json_path_follow(path, &at) || at.kind == DM_JSON_NULL)
-		return false;
-	*value = at;
-	return true;
 }

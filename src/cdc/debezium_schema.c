@@ -87,6 +87,29 @@ dm_json_member(DmJsonSpan object, const char *name, DmJsonSpan *value)
 	return found;
 }
 
+/* Finds the last member of each name in an object, in one pass. What is not there, or no object, gives data NULL. */
+void
+dm_json_members(DmJsonSpan object, const char *const *names, DmJsonSpan *values, int count)
+{
+	DmJsonScan scan;
+	DmJsonSpan key;
+	DmJsonSpan member;
+
+	memset(values, 0, sizeof(DmJsonSpan) * count);
+	if (object.kind != DM_JSON_OBJECT || !dm_json_object_begin(&scan, object.data, object.len))
+		return;
+	while (dm_json_next_member(&scan, &key, &member))
+	{
+		if (key.escaped)
+			dm_json_unescape(&key);
+		for (int i = 0; i < count; i++)
+		{
+			if (strncmp(names[i], key.data, key.len) == 0 && names[i][key.len] == '\0')
+				values[i] = member;
+		}
+	}
+}
+
 /* True if a value is the string text. */
 bool
 dm_json_is(DmJsonSpan value, const char *text)

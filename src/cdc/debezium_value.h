@@ -47,6 +47,7 @@ extern Datum dm_debezium_convert_units(DmDebeziumColumn *column, DmDebeziumCode 
 									   DmJsonSpan value);
 
 /* debezium_schema.c */
+extern void dm_json_members(DmJsonSpan object, const char *const *names, DmJsonSpan *values, int count);
 extern bool dm_json_member(DmJsonSpan object, const char *name, DmJsonSpan *value);
 extern int dm_json_int(DmJsonSpan value);
 extern bool dm_json_is(DmJsonSpan value, const char *text);
