@@ -37,6 +37,7 @@ typedef struct DmStoreSettings
 	char *buckets;		 /* allowlist: patterns between commas */
 	bool virtual_host;	 /* url_style 'virtual' */
 	bool verify_tls;
+	bool requester_pays; /* who asks pays for it */
 	int connect_timeout_ms;
 	int timeout_ms; /* ceiling of one request without progress */
 	int max_retries;

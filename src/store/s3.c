@@ -181,6 +181,8 @@ sign_call(DmS3Call *call, const char *host, const char *path)
 	sign.headers[sign.nheaders++] = (DmS3Header){"host", host};
 	sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-content-sha256", call->payload_sha256};
 	sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-date", date};
+	if (settings->requester_pays)
+		sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-request-payer", "requester"};
 	if (keys->session_token)
 		sign.headers[sign.nheaders++] = (DmS3Header){"x-amz-security-token", keys->session_token};
 	sign.payload_sha256 = call->payload_sha256;

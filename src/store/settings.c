@@ -84,6 +84,8 @@ read_server_option(DmStoreSettings *settings, DefElem *def)
 		settings->ca_file = defGetString(def);
 	else if (strcmp(name, "verify_tls") == 0)
 		settings->verify_tls = dm_option_bool(name, defGetString(def));
+	else if (strcmp(name, "requester_pays") == 0)
+		settings->requester_pays = dm_option_bool(name, defGetString(def));
 	else if (strcmp(name, "buckets") == 0)
 		settings->buckets = defGetString(def);
 	else if (strcmp(name, "connect_timeout") == 0)

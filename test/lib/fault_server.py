@@ -23,6 +23,7 @@ Signatures are not checked. The bucket's name is the fault ("first" means per me
     norange         objects: Range is ignored
     other           objects: another ETag, If-Match is ignored
     400.SomeCode    all requests get that status and code
+    payer           all requests that do not say, signed, that the requester pays are denied
     redirect        301 with the region of the bucket
     badxml          listings are cut off; doctype: with a document type; html: of another kind; loop: the same page again and again
     huge            listings never end
@@ -145,6 +146,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.error(429, "TooManyRequests", Retry_After="3600")
         elif re.fullmatch(r"\d{3}\.\w+", fault):
             self.error(int(fault[:3]), fault[4:])
+        elif fault == "payer":
+            if self.headers.get("x-amz-request-payer") == "requester" and "x-amz-request-payer" in self.headers.get("Authorization", ""):
+                return False
+            self.error(403, "AccessDenied")
         elif fault == "redirect":
             self.error(301, "PermanentRedirect", x_amz_bucket_region="eu-central-1")
         else:

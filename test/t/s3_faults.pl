@@ -145,5 +145,11 @@ for my $host ('169.254.169.254', '[fe80::1]', '[::ffff:169.254.169.254]')
 }
 make_server($node, 'f', { %options, endpoint => 'http://127.0.0.1:1' }, \%keys);
 like(sql_error($node, 'SELECT * FROM ' . table('plain', 'small.csv')), qr/08001: could not list bucket "plain": .*attempts: 3.*Check the endpoint/s, 'nobody listens');
+# Buckets whose requesters pay: every request says so, and signs it.
+make_server($node, 'f', \%options, \%keys);
+like(sql_error($node, 'SELECT * FROM ' . table('payer', 'small.csv')), qr/42501: could not list bucket "payer": AccessDenied/, 'a bucket whose requesters pay');
+make_server($node, 'f', { %options, requester_pays => 'true' }, \%keys);
+is(sums(table('payer', 'small.csv')), $small, 'requester_pays');
+is(sums(table('payer', 'big.csv')), $big, '... in every range');
 $node->stop;
 done_testing();
