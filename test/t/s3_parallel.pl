@@ -92,11 +92,23 @@ like(sql_error($node, 'SELECT count(*) FROM (SELECT * FROM t_plain_big_csv UNION
 is($node->safe_psql('postgres', "SELECT x, (SELECT count(*) FROM (SELECT * FROM t_plain_small_csv UNION ALL SELECT v, id FROM t_plain_small_csv) s (id, v) WHERE id > x) FROM generate_series(8, 10) x"),
 	"8|11\n9|10\n10|9", 'scans that start over');
 
+# No error leaks a descriptor: a session whose scans fail, while others are pending, has as many files open as before.
+my $loop = 'DO $$ BEGIN FOR i IN 1..20 LOOP BEGIN PERFORM * FROM (SELECT * FROM t_other_big_csv UNION ALL SELECT * FROM t_plain_big_csv) s; '
+  . 'EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$;';
+my $session = $node->background_psql('postgres', on_error_stop => 0);
+my $pid = $session->query_safe('SELECT pg_backend_pid()');
+$session->query_safe('SET max_parallel_workers_per_gather = 0');
+$session->query($loop);
+my $files = () = glob "/proc/$pid/fd/*";
+$session->query($loop);
+is((() = glob "/proc/$pid/fd/*"), $files, 'no descriptor is left open');
+$session->quit;
+
 # 5. A real server: a large object in ranges, and many small ones.
 SKIP:
 {
 	my %rgw = start_rgw();
-	skip 'RGW is not installed', 6 unless %rgw;
+	skip 'RGW is not installed', 7 unless %rgw;
 	make_server($node, 'r', { endpoint => $rgw{http} }, { access_key_id => 'RGWTESTKEY', secret_access_key => 'rgw/test+secret=key' });
 	my $file = PostgreSQL::Test::Utils::tempdir() . '/large.csv';
 	open my $out, '>', $file or die $!;
@@ -110,6 +122,9 @@ SKIP:
 	my $serial = $node->safe_psql('postgres', "SET max_parallel_workers_per_gather = 0; $query");
 	like($serial, qr/^600000\|180000300000\|/, 'a large object, serially');
 	is(in_parallel($_, $query), $serial, "in ranges of $_ bytes") for (0, 1_500_000, 33_333);
+	# Rows that fill the queues to the leader: workers are blocked while the leader waits for what they have taken.
+	my $wide = "SELECT count(*), sum(a), sum(length(w)) FROM (SELECT a, repeat(b, 100) w FROM $large OFFSET 0) s";
+	is(in_parallel(100_000, $wide), $node->safe_psql('postgres', "SET max_parallel_workers_per_gather = 0; $wide"), 'with workers that are blocked');
 	is(explained("${parallel}SET datamill.split_size = 1500000; ", $query, 'Objects Read'), '1', 'all processes are counted');
 	is(in_parallel(0, 'SELECT count(*), sum(id) FROM ' . table('r', 'lake/small/*', 'id int, v text')), '500|124750', 'many small objects');
 }
