@@ -30,7 +30,7 @@ static const char *const option_names[] = {"sequence_column",
 										   "debezium_time"};
 
 static Jsonb *options_stored(const DmDataset *dataset);
-static Jsonb *options_own(Jsonb *given);
+static Jsonb *options_own(Jsonb *given, bool with_format);
 static char *option_word(Jsonb *options, const char *name);
 static List *option_words(Jsonb *options, const char *name);
 static int option_choice(Jsonb *options, const char *name, const char *const *choices, int nchoices);
@@ -90,7 +90,7 @@ dm_feed_options_make(const DmDataset *dataset, Jsonb *given, Jsonb **source_opti
 
 	if (OidIsValid(dataset->feed))
 		all = DatumGetJsonbP(DirectFunctionCall2(
-			jsonb_concat, JsonbPGetDatum(options_stored(dataset)), JsonbPGetDatum(options_own(given))));
+			jsonb_concat, JsonbPGetDatum(options_stored(dataset)), JsonbPGetDatum(options_own(given, true))));
 	format = option_word(all, "format");
 	options->is_debezium = format && strcmp(format, "debezium") == 0;
 	options->sequence_column = option_word(all, "sequence_column");
@@ -134,7 +134,7 @@ void
 dm_feed_options_store(const DmDataset *dataset, Jsonb *given)
 {
 	Oid types[] = {INT8OID, JSONBOID};
-	Datum values[] = {Int64GetDatum(dataset->id), JsonbPGetDatum(options_own(given))};
+	Datum values[] = {Int64GetDatum(dataset->id), JsonbPGetDatum(options_own(given, false))};
 	DmCatalogScope scope;
 
 	dm_catalog_begin(&scope);
@@ -172,9 +172,17 @@ options_stored(const DmDataset *dataset)
 	return options ? options : DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 }
 
-/* Returns the options that are this file's, format included where it is debezium. */
+/* Is the value that of format debezium? */
+static bool
+is_debezium(const JsonbValue *value)
+{
+	return value->type == jbvString && value->val.string.len == strlen("debezium") &&
+		   strncmp(value->val.string.val, "debezium", value->val.string.len) == 0;
+}
+
+/* Returns the options that are this file's, and format: with_format whatever it is, else where it is debezium. */
 static Jsonb *
-options_own(Jsonb *given)
+options_own(Jsonb *given, bool with_format)
 {
 	JsonbParseState *state = NULL;
 	JsonbIterator *iterator = JsonbIteratorInit(&given->root);
@@ -191,7 +199,7 @@ options_own(Jsonb *given)
 			continue;
 		name = pnstrdup(key.val.string.val, key.val.string.len);
 		(void) JsonbIteratorNext(&iterator, &value, true);
-		if (!dm_feed_is_option(name) && strcmp(name, "format") != 0)
+		if (!dm_feed_is_option(name) && (strcmp(name, "format") != 0 || !(with_format || is_debezium(&value))))
 			continue;
 		pushJsonbValue(&state, WJB_KEY, &key);
 		pushJsonbValue(&state, WJB_VALUE, &value);

@@ -44,11 +44,15 @@ dm_truncates_read(const DmDataset *dataset)
 
 	getTypeInputInfo(dataset->effective_type, &input, &param);
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("SELECT sequence, merge_id FROM datamill.feed_truncate_catalog WHERE dataset_id = $1",
-					   lengthof(types),
-					   types,
-					   values,
-					   NULL);
+	/* as of the active snapshot, as the tables: a check without locks must not see a merge in the one and not in the other */
+	if (SPI_execute_with_args("SELECT sequence, merge_id FROM datamill.feed_truncate_catalog WHERE dataset_id = $1",
+							  lengthof(types),
+							  types,
+							  values,
+							  NULL,
+							  true,
+							  0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the truncates of a feed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple row = SPI_tuptable->vals[i];
