@@ -7,6 +7,8 @@
 
 #include "commands/defrem.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "source/format_options.h"
 
@@ -62,6 +64,7 @@ static const DmOption format_table[] = {
 	 .max = PG_INT64_MAX,
 	 .help = "more rejected rows than this are an error (default: any number)"},
 	{"allow_empty", DM_OPTION_BOOL, BOTH, .help = "no matching object is not an error (default: false)"},
+	{"as_of", DM_OPTION_STRING, BOTH, .help = "objects as they were at this time, in a bucket with versions"},
 	{"hive", DM_OPTION_BOOL, BOTH, .help = "folder steps name=* of the URL are columns (default: true)"},
 };
 
@@ -85,6 +88,14 @@ read_encoding(const char *value)
 				 errmsg("unknown encoding \"%s\"", value),
 				 errhint("Name one that the server knows, such as UTF8, LATIN1 or WIN1252.")));
 	return encoding;
+}
+
+/* Returns a point in time; raises 22007 or 22008 on text that is none. */
+static TimestampTz
+read_time(const char *value)
+{
+	return DatumGetTimestampTz(DirectFunctionCall3(
+		timestamptz_in, CStringGetDatum(value), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
 /*
@@ -122,6 +133,11 @@ set_option(DmObjScanSpec *spec, const char *name, const char *value)
 		spec->reject_limit = strtoll(value, NULL, 10);
 	else if (strcmp(name, "allow_empty") == 0)
 		spec->allow_empty = dm_option_bool(name, value);
+	else if (strcmp(name, "as_of") == 0)
+	{
+		spec->has_as_of = true;
+		spec->as_of = read_time(value);
+	}
 	else if (strcmp(name, "hive") == 0)
 		spec->no_hive = !dm_option_bool(name, value);
 }
@@ -265,6 +281,7 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 	spec->unknown_is_error = false;
 	spec->allow_empty = false;
 	spec->no_hive = false;
+	spec->has_as_of = false;
 	spec->on_error = DM_ON_ERROR_STOP;
 	spec->reject_limit = -1;
 	memset(&spec->tweaks, 0, sizeof(spec->tweaks));

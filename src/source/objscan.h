@@ -64,6 +64,8 @@ typedef struct DmObjScanSpec
 	int64 reject_limit; /* more rejected rows are an error; -1: any number */
 	bool allow_empty;	/* no matching object is not an error */
 	bool no_hive;		/* steps name=... of the URL are no columns */
+	bool has_as_of;		/* objects are read as they were at a time */
+	TimestampTz as_of;
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
 	bool whole_records; /* JSON: each record is the value of the only column */

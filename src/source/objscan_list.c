@@ -23,6 +23,7 @@
 typedef struct ListState
 {
 	DmStore *store;
+	const DmObjScanSpec *spec;
 	DmObjFilter *filter; /* or NULL */
 	const char *bucket;
 	const char *pattern; /* of the whole key */
@@ -88,7 +89,12 @@ list_each(const DmObject *object, void *arg)
 static void
 list_below(ListState *state, const char *prefix, const char *rest)
 {
-	dm_store_list(state->store, state->bucket, psprintf("%s%s", prefix, dm_glob_prefix(rest)), list_each, state);
+	char *below = psprintf("%s%s", prefix, dm_glob_prefix(rest));
+
+	if (state->spec->has_as_of)
+		dm_store_list_as_of(state->store, state->bucket, below, state->spec->as_of, list_each, state);
+	else
+		dm_store_list(state->store, state->bucket, below, list_each, state);
 }
 
 /* Folders that a level of a listing goes on with. */
@@ -190,7 +196,8 @@ list_url(ListState *state, const char *url)
 	dm_url_split(url, &bucket, &key);
 	state->bucket = bucket;
 	state->pattern = key;
-	if (!state->filter || !dm_objfilter_looks_at(state->filter, key))
+	/* folders are known as they are now only */
+	if (!state->filter || state->spec->has_as_of || !dm_objfilter_looks_at(state->filter, key))
 		list_below(state, "", key);
 	else if (!list_one_page(state, key))
 		list_level(state, "", key);
@@ -200,7 +207,7 @@ list_url(ListState *state, const char *url)
 List *
 dm_objlist_make(DmStore *store, const DmObjScanSpec *spec, DmObjScanStats *stats)
 {
-	ListState state = {.store = store, .filter = spec->filter, .stats = stats};
+	ListState state = {.store = store, .spec = spec, .filter = spec->filter, .stats = stats};
 
 	list_url(&state, spec->url);
 	return state.objects;
@@ -217,8 +224,11 @@ dm_objscan_measure(const DmObjScanSpec *spec, DmObjMeasure *measure)
 	DmListing listing = {.context = context};
 	DmStore *store = dm_store_open(spec->server, spec->user);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	ListState state = {
-		.store = store, .filter = spec->filter, .max_listed = DM_MEASURE_MAX_LISTED, .stats = &listing.stats};
+	ListState state = {.store = store,
+					   .spec = spec,
+					   .filter = spec->filter,
+					   .max_listed = DM_MEASURE_MAX_LISTED,
+					   .stats = &listing.stats};
 
 	list_url(&state, spec->url);
 	MemoryContextSwitchTo(old);

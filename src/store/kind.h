@@ -58,6 +58,9 @@ typedef struct DmStoreSettings
 typedef struct DmStoreOps
 {
 	void (*list)(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
+	/* NULL: the store keeps no versions */
+	void (*list_as_of)(DmStore *store, const char *bucket, const char *prefix, TimestampTz as_of, DmStoreEach each,
+					   void *arg);
 	void (*list_folders)(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each, void *arg);
 	DmFetch *(*fetch_open)(DmStore *store); /* store.c fills in the embedded part before anything else is called */
 	DmStream *(*fetch_next)(DmFetch *fetch, DmPiece *piece);

@@ -61,6 +61,7 @@ static void report_folder(const LocalListing *listing, const char *folder) pg_at
 
 static const DmStoreOps local_ops = {
 	local_list,
+	NULL,
 	local_list_folders,
 	dm_local_fetch_open,
 	dm_local_fetch_next,

@@ -29,6 +29,7 @@ static void raise_sign(const DmStoreSettings *settings) pg_attribute_noreturn();
 
 static const DmStoreOps s3_ops = {
 	dm_s3_list,
+	dm_s3_list_as_of,
 	dm_s3_list_folders,
 	dm_s3_fetch_open,
 	dm_s3_fetch_next,

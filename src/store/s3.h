@@ -76,6 +76,10 @@ typedef bool (*DmXmlEnd)(void *arg, const char *parent, const char *name, const 
 extern bool dm_xml_read(const char *data, Size len, DmXmlEnd end, void *arg);
 
 extern void dm_s3_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
+/* Takes one element of an object in a listing; false if its value makes no sense. Key and version stay as sent. */
+extern bool dm_s3_note_object(DmObject *object, const char *name, const char *text);
+extern void dm_s3_list_as_of(DmStore *store, const char *bucket, const char *prefix, TimestampTz as_of,
+							 DmStoreEach each, void *arg);
 extern void dm_s3_list_folders(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each,
 							   void *arg);
 extern DmFetch *dm_s3_fetch_open(DmStore *store);

@@ -42,6 +42,7 @@ typedef struct S3Part
 	bool changed;  /* the answer is of another version */
 	bool ended;	   /* done or failed */
 	bool reported; /* of a range: the queue knows that it is there */
+	char *query;   /* of a version, or NULL */
 } S3Part;
 
 typedef struct S3Stream
@@ -270,6 +271,12 @@ start_part(S3Fetch *fetch, S3Part *part)
 	}
 	call->bucket = part->piece.object->bucket;
 	call->key = part->piece.object->key;
+	if (part->query)
+		pfree(part->query);
+	part->query = part->piece.object->version
+					  ? psprintf("versionId=%s", dm_s3_key_encode(part->piece.object->version, false))
+					  : NULL;
+	call->query = part->query ? part->query : "";
 	call->if_match = part->piece.object->etag;
 	/* An empty object has no byte to ask for; a whole one is still asked for by range, to know that its length is right. */
 	call->range_start = part->len > 0 ? part->start : -1;

@@ -134,8 +134,8 @@ dm_s3_etag_strip(const char *text)
 }
 
 /* Takes one element of an object. False if its value makes no sense. */
-static bool
-note_object_element(DmObject *object, const char *name, const char *text)
+bool
+dm_s3_note_object(DmObject *object, const char *name, const char *text)
 {
 	if (strcmp(name, "Key") == 0)
 		object->key = pstrdup(text);
@@ -161,7 +161,7 @@ note_element(void *arg, const char *parent, const char *name, const char *text)
 	ListPage *page = arg;
 
 	if (strcmp(parent, "Contents") == 0)
-		return note_object_element(&page->next, name, text);
+		return dm_s3_note_object(&page->next, name, text);
 	if (parent[0] == '\0' && strcmp(name, "ListBucketResult") == 0)
 		page->seen_result = true;
 	if (strcmp(parent, "CommonPrefixes") == 0 && strcmp(name, "Prefix") == 0)

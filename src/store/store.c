@@ -64,6 +64,20 @@ list_next(void *arg, int ahead, DmPiece *piece)
 	return true;
 }
 
+/* Lists the keys under a prefix as they were at a time; see store.h. */
+void
+dm_store_list_as_of(DmStore *store, const char *bucket, const char *prefix, TimestampTz as_of, DmStoreEach each,
+					void *arg)
+{
+	check_bucket(store, bucket);
+	if (!store->ops->list_as_of)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("server \"%s\" keeps no versions of objects", store->settings->server_name),
+				 errhint("The option as_of is for S3 buckets with versioning.")));
+	store->ops->list_as_of(store, bucket, prefix, as_of, each, arg);
+}
+
 /* Lists the folders directly below a prefix; see store.h. */
 void
 dm_store_list_folders(DmStore *store, const char *bucket, const char *prefix, DmStoreEachFolder each, void *arg)

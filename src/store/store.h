@@ -53,6 +53,13 @@ typedef bool (*DmStoreEach)(const DmObject *object, void *arg);
 extern void dm_store_list(DmStore *store, const char *bucket, const char *prefix, DmStoreEach each, void *arg);
 
 /*
+ * The same as it was at a time: of each key the version that was the latest then, if that was no deletion. Raises 0A000 for a store
+ * that keeps no versions. (In a bucket that has none, objects made since are left out.)
+ */
+extern void dm_store_list_as_of(DmStore *store, const char *bucket, const char *prefix, TimestampTz as_of,
+								DmStoreEach each, void *arg);
+
+/*
  * The folders directly below a prefix: calls each(folder, arg), in byte order, for every "prefix...name/" under which there may
  * be keys, each with the whole of it; the slash that ends a folder is the first one after the prefix. Keys that are no folder are
  * left out. Otherwise as dm_store_list().

@@ -3,6 +3,7 @@
 the other way round. The signature is its own, not the extension's.
 
     s3.py mb BUCKET                     make a bucket
+    s3.py versions BUCKET               keep the versions of its objects from now on
     s3.py put BUCKET KEY [TEXT]         write TEXT, or standard input
     s3.py get BUCKET KEY                print an object
     s3.py many BUCKET PREFIX N          write PREFIX00000.csv .. with "id,v" and one row each
@@ -121,6 +122,8 @@ def parts(bucket, key, upload):
 def main(command, *args):
     if command == "mb":
         call("PUT", "/" + args[0])
+    elif command == "versions":
+        call("PUT", "/" + args[0], b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", query="versioning=")
     elif command == "put":
         call("PUT", path_of(args[0], args[1]), args[2].encode() if len(args) > 2 else sys.stdin.buffer.read())
     elif command == "get":
