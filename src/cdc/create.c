@@ -36,6 +36,7 @@ static void columns_create(const RangeVar *name, const DmCreateSpec *spec, Jsonb
 						   const DmMergeOptions *options, DmDataset *dataset);
 static void table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *spec, const DmMergeOptions *options,
 						DmDataset *dataset);
+static void columns_error_context(void *arg);
 static TupleDesc columns_parse(const char *columns);
 static void adoption_log(const DmDataset *dataset, const DmCreateSpec *spec, int64 merge_id, Datum effective,
 						 int64 rows);
@@ -315,17 +316,38 @@ table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *spec, const D
 	adoption_log(dataset, spec, merge_id, effective, rows);
 }
 
+/* Makes the position of a syntax error one in the statement that the list of columns was put into. */
+static void
+columns_error_context(void *arg)
+{
+	int position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(arg);
+	}
+}
+
 /* Returns the columns of a list as CREATE TABLE has them: names, types and collations, no constraints. */
 static TupleDesc
 columns_parse(const char *columns)
 {
-	List *statements = raw_parser(psprintf("CREATE TABLE t (%s\n)", columns), RAW_PARSE_DEFAULT);
-	RawStmt *raw = list_length(statements) == 1 ? linitial_node(RawStmt, statements) : NULL;
-	CreateStmt *create = raw && IsA(raw->stmt, CreateStmt) ? (CreateStmt *) raw->stmt : NULL;
+	char *statement = psprintf("CREATE TABLE t (%s\n)", columns);
+	ErrorContextCallback callback = {error_context_stack, columns_error_context, statement};
+	List *statements;
+	RawStmt *raw;
+	CreateStmt *create;
 	TupleDesc desc;
 	ListCell *cell;
 	int count = 0;
 
+	error_context_stack = &callback;
+	statements = raw_parser(statement, RAW_PARSE_DEFAULT);
+	error_context_stack = callback.previous;
+	raw = list_length(statements) == 1 ? linitial_node(RawStmt, statements) : NULL;
+	create = raw && IsA(raw->stmt, CreateStmt) ? (CreateStmt *) raw->stmt : NULL;
 	if (!create || create->tableElts == NIL || create->inhRelations || create->partspec || create->options ||
 		create->tablespacename || create->accessMethod || create->oncommit != ONCOMMIT_NOOP)
 		ereport(ERROR,

@@ -1,13 +1,11 @@
 -- Random datasets with random settings, merged with random batches, against an oracle in plain SQL and PL/pgSQL that keeps one
 -- table of versions: after each merge and each undo the versions, counts, stamps and previous values are the oracle's.
 SET client_min_messages = warning;
-SET datestyle = 'ISO';
 CREATE SCHEMA cdc_so;
 CREATE TABLE cdc_so.batch (k1 int, k2 text, a int, b text, c numeric, d text, seq int);
 CREATE TABLE cdc_so.o (k1 int, k2 text, vals jsonb, prev jsonb, op text, start date, stop date, ended text, made int, endm int, stamp text);
 CREATE TABLE cdc_so.saved (LIKE cdc_so.o);
 
--- a random row of settings: the role of each column, and options
 CREATE FUNCTION cdc_so.settings(OUT roles jsonb, OUT options jsonb) LANGUAGE plpgsql AS $$
 DECLARE
   col text;
@@ -58,7 +56,7 @@ DECLARE
   was jsonb;
   is_changed boolean;
 BEGIN
-  i := 0; u := 0; d := 0; n := 0; x := 0;
+  SELECT 0, 0, 0, 0, 0 INTO i, u, d, n, x;
   FOR r IN SELECT DISTINCT ON (k1, k2) k1, k2, to_jsonb(w) - 'k1' - 'k2' AS vals FROM cdc_so.batch w ORDER BY k1, k2, seq DESC LOOP
     SELECT * INTO v FROM cdc_so.o WHERE k1 IS NOT DISTINCT FROM r.k1 AND k2 = r.k2 AND stop IS NULL;
     new := r.vals;
@@ -118,7 +116,27 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION cdc_so.run(rounds int, OUT merges int, OUT undone int, OUT wrong int, OUT unsound int) LANGUAGE plpgsql AS $$
+-- other roles for the columns that are not of kind 3, and stamps and indexes the other way round
+CREATE FUNCTION cdc_so.alter(INOUT roles jsonb, INOUT options jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+  col text;
+  kinds jsonb := '{}';
+  change jsonb;
+BEGIN
+  FOR col IN SELECT jsonb_object_keys(roles) LOOP
+    IF roles->>col <> 'previous' THEN
+      roles := roles || jsonb_build_object(col, (ARRAY['tracked', 'tracked', 'untracked', 'keep'])[1 + (random() * 3.99)::int % 4]);
+    END IF;
+    kinds := kinds || jsonb_build_object(col, array_position('{keep,untracked,tracked,previous}', roles->>col) - 1);
+  END LOOP;
+  change := jsonb_build_object('kinds', kinds, 'untracked', '[]'::jsonb, 'stamp_operation', NOT options @> '{"stamp_operation": true}', 'history_index', (ARRAY['none', 'key', 'both'])[1 + (random() * 2.99)::int % 3]);
+  PERFORM datamill.alter_dataset('cdc_so.t', change);
+  UPDATE cdc_so.o SET stamp = op WHERE stop IS NULL;
+  options := options || change;
+END
+$$;
+
+CREATE FUNCTION cdc_so.run(rounds int, OUT merges int, OUT undone int, OUT altered int, OUT wrong int, OUT unsound int) LANGUAGE plpgsql AS $$
 DECLARE
   s record;
   m record;
@@ -128,18 +146,24 @@ DECLARE
   absent text[];
   refreshed bigint;
 BEGIN
-  merges := 0; undone := 0; wrong := 0; unsound := 0;
+  SELECT 0, 0, 0, 0, 0 INTO merges, undone, altered, wrong, unsound;
   FOR round IN 1..rounds LOOP
     SELECT * INTO s FROM cdc_so.settings();
     TRUNCATE cdc_so.o;
     day := '2020-01-25';
-    IF round % 2 = 0 THEN
-      PERFORM datamill.create_dataset('cdc_so.t', '{k1,k2}', source => 'cdc_so.batch', options => s.options);
-    END IF;
+    IF round % 2 = 0 THEN PERFORM datamill.create_dataset('cdc_so.t', '{k1,k2}', source => 'cdc_so.batch', options => s.options); END IF;
     FOR i IN 1..7 LOOP
       mode := CASE WHEN random() < 0.6 THEN 'full' ELSE 'delta' END;
       absent := CASE WHEN i > 1 AND random() < 0.2 THEN '{b}' ELSE '{}' END;
       PERFORM cdc_so.fill(CASE mode WHEN 'full' THEN 0.8 ELSE 0.2 END, s.options);
+      IF i > 1 AND random() < 0.2 THEN
+        SELECT * INTO s FROM cdc_so.alter(s.roles, s.options);
+        altered := altered + 1;
+        IF cdc_so.differing(s.roles, s.options, s.options @> '{"stamp_operation": true}') > 0 OR EXISTS (SELECT FROM datamill.check_dataset('cdc_so.t')) THEN
+          RAISE WARNING 'after alter_dataset in round %: %', round, s.options;
+          wrong := wrong + 1;
+        END IF;
+      END IF;
       TRUNCATE cdc_so.saved;
       INSERT INTO cdc_so.saved SELECT * FROM cdc_so.o;
       SELECT * INTO m FROM datamill.cdc_merge('cdc_so.t',
@@ -147,7 +171,7 @@ BEGIN
       SELECT * INTO e FROM cdc_so.apply(i, day, mode, s.roles, s.options, absent);
       merges := merges + 1;
       IF (m.inserted, m.updated, m.deleted, m.unchanged, m.missing) IS DISTINCT FROM (e.i::bigint, e.u::bigint, e.d::bigint, e.n::bigint, e.x::bigint)
-         OR cdc_so.differing(s.roles, s.options, s.options ? 'stamp_operation') > 0 THEN
+         OR cdc_so.differing(s.roles, s.options, s.options @> '{"stamp_operation": true}') > 0 THEN
         RAISE WARNING 'merge % of round % is wrong: % (expected %), %', i, round, m, e, s.options;
         wrong := wrong + 1;
       END IF;
@@ -171,5 +195,5 @@ BEGIN
 END
 $$;
 SELECT setseed(0.42);
-SELECT merges, undone > 5 AS undone, wrong, unsound FROM cdc_so.run(30);
+SELECT merges, undone > 5 AS undone, altered > 5 AS altered, wrong, unsound FROM cdc_so.run(30);
 DROP SCHEMA cdc_so CASCADE;
