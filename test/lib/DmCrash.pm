@@ -21,7 +21,13 @@ sub wait_for_restart
 		usleep(100_000);
 	}
 	die 'no restart after a crash' if $must;
-	return;
+	$deadline = time + 120;
+	while (time < $deadline)
+	{
+		return if ($node->psql('postgres', 'SELECT 1'))[0] == 0;
+		usleep(100_000);
+	}
+	die 'the server does not answer';
 }
 
 # Runs sql in a session of its own and, after so many seconds, does $what (cancel, terminate or kill) to it. Returns when the
