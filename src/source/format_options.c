@@ -64,6 +64,10 @@ static const DmOption format_table[] = {
 	 .max = PG_INT64_MAX,
 	 .help = "more rejected rows than this are an error (default: any number)"},
 	{"allow_empty", DM_OPTION_BOOL, BOTH, .help = "no matching object is not an error (default: false)"},
+	{"manifest",
+	 DM_OPTION_BOOL,
+	 BOTH,
+	 .help = "the URL is that of a manifest, which names the objects (default: false)"},
 	{"as_of", DM_OPTION_STRING, BOTH, .help = "objects as they were at this time, in a bucket with versions"},
 	{"hive", DM_OPTION_BOOL, BOTH, .help = "folder steps name=* of the URL are columns (default: true)"},
 };
@@ -133,6 +137,8 @@ set_option(DmObjScanSpec *spec, const char *name, const char *value)
 		spec->reject_limit = strtoll(value, NULL, 10);
 	else if (strcmp(name, "allow_empty") == 0)
 		spec->allow_empty = dm_option_bool(name, value);
+	else if (strcmp(name, "manifest") == 0)
+		spec->manifest = dm_option_bool(name, value);
 	else if (strcmp(name, "as_of") == 0)
 	{
 		spec->has_as_of = true;
@@ -282,6 +288,7 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 	spec->allow_empty = false;
 	spec->no_hive = false;
 	spec->has_as_of = false;
+	spec->manifest = false;
 	spec->on_error = DM_ON_ERROR_STOP;
 	spec->reject_limit = -1;
 	memset(&spec->tweaks, 0, sizeof(spec->tweaks));

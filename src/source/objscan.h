@@ -64,6 +64,7 @@ typedef struct DmObjScanSpec
 	int64 reject_limit; /* more rejected rows are an error; -1: any number */
 	bool allow_empty;	/* no matching object is not an error */
 	bool no_hive;		/* steps name=... of the URL are no columns */
+	bool manifest;		/* the URL is that of a manifest, which names the objects */
 	bool has_as_of;		/* objects are read as they were at a time */
 	TimestampTz as_of;
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */

@@ -8,6 +8,7 @@
 
 #include "base/guc.h"
 #include "source/listing.h"
+#include "source/manifest.h"
 #include "source/objfilter.h"
 #include "source/objscan_internal.h"
 
@@ -26,7 +27,7 @@ typedef struct ListState
 	const DmObjScanSpec *spec;
 	DmObjFilter *filter; /* or NULL */
 	const char *bucket;
-	const char *pattern; /* of the whole key */
+	const char *pattern; /* of the whole key; NULL: any */
 	int64 max_listed;	 /* stop after so many keys; 0: never */
 	bool stopped;		 /* that was done */
 	List *objects;
@@ -71,7 +72,7 @@ list_each(const DmObject *object, void *arg)
 
 	CHECK_FOR_INTERRUPTS();
 	state->stats->objects_listed++;
-	if (!dm_glob_match(state->pattern, object->key) ||
+	if ((state->pattern && !dm_glob_match(state->pattern, object->key)) ||
 		(object->size == 0 && len > 0 && object->key[len - 1] == '/'))
 		;
 	else if (state->filter && !dm_objfilter_object(state->filter, object, false))
@@ -186,6 +187,21 @@ list_one_page(ListState *state, const char *key)
 	return false;
 }
 
+/* Takes the objects that a manifest names, in its order. */
+static void
+list_manifest(ListState *state, const char *url)
+{
+	ListCell *cell;
+
+	if (state->spec->has_as_of)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options manifest and as_of do not go together")));
+	state->max_listed = 0;
+	foreach (cell, dm_manifest_list(state->store, url))
+		(void) list_each(lfirst(cell), state);
+}
+
 /* Lists what the URL names and the filter wants. */
 static void
 list_url(ListState *state, const char *url)
@@ -193,6 +209,11 @@ list_url(ListState *state, const char *url)
 	char *bucket;
 	char *key;
 
+	if (state->spec->manifest)
+	{
+		list_manifest(state, url);
+		return;
+	}
 	dm_url_split(url, &bucket, &key);
 	state->bucket = bucket;
 	state->pattern = key;
