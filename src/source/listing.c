@@ -14,7 +14,9 @@
 #include "source/listing.h"
 
 /* A listing is not handed on after this time. */
-#define DM_LISTING_MAX_AGE_MS 60000
+#define DM_LISTING_MAX_AGE_MS 10000
+/* Listings that nobody has taken yet, at most: plans that are made and never run must not pile them up. */
+#define DM_LISTING_MAX_KEPT 64
 
 typedef struct Kept
 {
@@ -40,18 +42,19 @@ forget_all(XactEvent event, void *arg)
 	}
 }
 
-/* Deletes the listings of earlier statements. */
+/* Deletes the listings of earlier statements, and the oldest of this one if there are very many. */
 static void
 delete_old(void)
 {
 	TimestampTz statement = GetCurrentStatementStartTimestamp();
+	int surplus = list_length(kept) - DM_LISTING_MAX_KEPT;
 	ListCell *cell;
 
 	foreach (cell, kept)
 	{
 		Kept *entry = lfirst(cell);
 
-		if (entry->statement == statement)
+		if (entry->statement == statement && surplus-- < 0)
 			continue;
 		kept = foreach_delete_current(kept, cell);
 		MemoryContextDelete(entry->listing.context);

@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
 #include "source/manifest.h"
 
 #define DM_MANIFEST_MAX_BYTES (64 * 1024 * 1024)
@@ -47,6 +48,8 @@ typedef struct Wanted
 	const char *key;
 	DmObject *object;
 } Wanted;
+
+static void manifest_error(const char *url, const char *what) pg_attribute_noreturn();
 
 /* Takes the first object of a listing if it is the wanted one. Keys come in byte order: no other can be. */
 static bool

@@ -166,7 +166,11 @@ list_level(ListState *state, const char *prefix, const char *rest)
 		return;
 	}
 	foreach (cell, level.folders)
+	{
+		if (state->stopped)
+			return;
 		list_level(state, lfirst(cell), slash + 1);
+	}
 }
 
 /* Lists all keys if one page holds them, which takes fewer requests than to go from folder to folder. False, and nothing listed, if not. */
