@@ -149,9 +149,10 @@ read_entry(const char *manifest, JsonbValue *value)
 	JsonbValue *meta;
 	JsonbValue *length;
 
-	if (!url || url->type != jbvString)
+	if (url && url->type == jbvString)
+		dm_url_split(pnstrdup(url->val.string.val, url->val.string.len), &entry->bucket, &entry->key);
+	else
 		manifest_error(manifest, "an entry has no url");
-	dm_url_split(pnstrdup(url->val.string.val, url->val.string.len), &entry->bucket, &entry->key);
 	mandatory = member_of(value, "mandatory");
 	if (mandatory && mandatory->type != jbvBool)
 		manifest_error(manifest, "mandatory is neither true nor false");
@@ -189,9 +190,10 @@ read_entries(DmStore *store, const char *url)
 	json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 	JsonbToJsonbValue(json, &root);
 	list = is_object(&root) ? member_of(&root, "entries") : NULL;
-	if (!list || list->type != jbvBinary || !JsonContainerIsArray(list->val.binary.data))
+	if (list && list->type == jbvBinary && JsonContainerIsArray(list->val.binary.data))
+		count = JsonContainerSize(list->val.binary.data);
+	else
 		manifest_error(url, "it has no list of entries");
-	count = JsonContainerSize(list->val.binary.data);
 	for (uint32 i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
