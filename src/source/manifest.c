@@ -184,7 +184,7 @@ read_entries(DmStore *store, const char *url)
 	Jsonb *json;
 	JsonbValue root;
 	JsonbValue *list;
-	uint32 count;
+	uint32 count = 0;
 
 	error_context_stack = &callback;
 	json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
