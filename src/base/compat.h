@@ -143,6 +143,28 @@ dm_estate_set_relation(EState *estate, RangeTblEntry *rte, const Bitmapset *upda
 #endif
 }
 
+/* 15 wants to be told how rows of a partitioned table become those of a partition; 16 finds out. */
+#if PG_VERSION_NUM >= 160000
+#define dm_result_map_root(rri, root, leaf) ((void) 0)
+#else
+#include "access/tupconvert.h"
+#define dm_result_map_root(rri, root, leaf)                                                                        \
+	((rri)->ri_RootToPartitionMap = convert_tuples_by_name(RelationGetDescr(root), RelationGetDescr(leaf)))
+#endif
+
+/* Fires BEFORE ROW triggers of an update; false if one of them keeps the row as it is. Each version added an argument. */
+#include "commands/trigger.h"
+#if PG_VERSION_NUM >= 180000
+#define dm_before_update(estate, epq, rri, tid, slot, result, failure)                                             \
+	ExecBRUpdateTriggers(estate, epq, rri, tid, NULL, slot, result, failure, false)
+#elif PG_VERSION_NUM >= 160000
+#define dm_before_update(estate, epq, rri, tid, slot, result, failure)                                             \
+	ExecBRUpdateTriggers(estate, epq, rri, tid, NULL, slot, result, failure)
+#else
+#define dm_before_update(estate, epq, rri, tid, slot, result, failure)                                             \
+	ExecBRUpdateTriggersNew(estate, epq, rri, tid, NULL, slot, result, failure)
+#endif
+
 /* 16 let parseTypeString() report errors softly. */
 #include "parser/parse_type.h"
 #if PG_VERSION_NUM >= 160000

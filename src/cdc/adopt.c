@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -30,8 +31,11 @@
 #include "base/compat.h"
 #include "base/names.h"
 #include "cdc/adopt.h"
+#include "rows/table_leaves.h"
 #include "rows/table_writer.h"
 
+static List *partition_columns(Relation rel);
+static void key_add(Oid current, const DmDataset *dataset);
 static void table_check(Oid current, const DmDataset *dataset);
 static void keys_check(Oid current, const DmDataset *dataset);
 static void columns_add(Oid current, TupleDesc columns, const DmDataset *dataset, Datum effective, int64 merge_id);
@@ -60,12 +64,16 @@ dm_adopt_columns(Oid current)
 	return columns;
 }
 
-/* True if the table has a unique index on exactly these columns, which are not NULL. */
+/*
+ * True if the table has a unique index on exactly these columns, which are not NULL. Such an index of a partitioned table
+ * may have columns of its partition key besides, since it must.
+ */
 bool
 dm_adopt_has_key(Oid current, List *keys)
 {
 	Relation rel = table_open(current, AccessShareLock);
 	List *indexes = RelationGetIndexList(rel);
+	List *partitioned_by = partition_columns(rel);
 	bool found = false;
 	ListCell *cell;
 
@@ -74,20 +82,53 @@ dm_adopt_has_key(Oid current, List *keys)
 		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
 		int nkeys = IndexRelationGetNumberOfKeyAttributes(index);
 		bool fits = index->rd_index->indisunique && index->rd_index->indimmediate && index->rd_index->indisvalid &&
-					RelationGetIndexPredicate(index) == NIL && nkeys == list_length(keys);
+					RelationGetIndexPredicate(index) == NIL;
+		int nfound = 0;
 
 		for (int i = 0; i < nkeys && fits; i++)
 		{
 			AttrNumber attribute = index->rd_index->indkey.values[i];
+			Form_pg_attribute column = attribute > 0 ? TupleDescAttr(RelationGetDescr(rel), attribute - 1) : NULL;
+			bool is_key = column && dm_names_has(keys, NameStr(column->attname));
 
-			fits = attribute > 0 && TupleDescAttr(RelationGetDescr(rel), attribute - 1)->attnotnull &&
-				   dm_names_has(keys, NameStr(TupleDescAttr(RelationGetDescr(rel), attribute - 1)->attname));
+			nfound += is_key;
+			fits = column && (is_key ? column->attnotnull : dm_names_has(partitioned_by, NameStr(column->attname)));
 		}
-		found |= fits;
+		found |= fits && nfound == list_length(keys);
 		index_close(index, AccessShareLock);
 	}
 	table_close(rel, NoLock);
 	return found;
+}
+
+/* Returns the columns (char*) of a table's partition key, and of those of its partitions; NIL if it has none. */
+static List *
+partition_columns(Relation rel)
+{
+	List *names = NIL;
+	List *tables;
+	ListCell *cell;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return NIL;
+	tables = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
+	foreach (cell, tables)
+	{
+		Relation table = table_open(lfirst_oid(cell), NoLock);
+		PartitionKey key = RelationGetPartitionKey(table);
+
+		for (int i = 0; key && i < key->partnatts; i++)
+		{
+			const char *name = key->partattrs[i] > 0
+								   ? NameStr(TupleDescAttr(RelationGetDescr(table), key->partattrs[i] - 1)->attname)
+								   : NULL;
+
+			if (name && !dm_names_has(names, name))
+				names = lappend(names, pstrdup(name));
+		}
+		table_close(table, NoLock);
+	}
+	return names;
 }
 
 /*
@@ -105,11 +146,30 @@ dm_dataset_adopt(const RangeVar *target, Oid current, DmDataset *dataset, Datum 
 	keys_check(current, dataset);
 	columns_add(current, columns, dataset, effective, merge_id);
 	if (!dm_adopt_has_key(current, dataset->keys))
-		dm_dataset_add_key(dataset);
+		key_add(current, dataset);
 	dm_dataset_history_create(target, "", columns, dataset);
 	dm_dataset_complete(target, dataset);
 	UpdateActiveSnapshotCommandId();
 	return dm_dataset_rehash(dataset);
+}
+
+/* Adds the primary key, which of a partitioned table has the columns of its partition key, too. */
+static void
+key_add(Oid current, const DmDataset *dataset)
+{
+	Relation rel = table_open(current, NoLock);
+	DmDataset with = *dataset;
+	List *columns = partition_columns(rel);
+	ListCell *cell;
+
+	table_close(rel, NoLock);
+	with.keys = list_copy(dataset->keys);
+	foreach (cell, columns)
+	{
+		if (!dm_names_has(with.keys, lfirst(cell)))
+			with.keys = lappend(with.keys, lfirst(cell));
+	}
+	dm_dataset_add_key(&with);
 }
 
 /* Raises for a table that cannot be a current table. */
@@ -117,16 +177,15 @@ static void
 table_check(Oid current, const DmDataset *dataset)
 {
 	Relation rel = table_open(current, NoLock);
+	bool is_partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 
-	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition || has_subclass(current) ||
-		has_superclass(current))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("%s is not an ordinary table", dataset->name),
-			 errdetail("Views, foreign tables, partitioned tables, partitions and tables that inherit cannot be "
-					   "adopted."),
-			 errhint("Create a dataset of another name and merge from it.")));
+	if ((rel->rd_rel->relkind != RELKIND_RELATION && !is_partitioned) || rel->rd_rel->relispartition ||
+		(has_subclass(current) && !is_partitioned) || has_superclass(current))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not an ordinary or partitioned table", dataset->name),
+				 errdetail("Views, foreign tables, partitions and tables that inherit cannot be adopted."),
+				 errhint("Create a dataset of another name and merge from it.")));
 	if (rel->rd_rel->relhasrules)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -157,7 +216,7 @@ keys_check(Oid current, const DmDataset *dataset)
 	ListCell *cell;
 
 	SPI_connect();
-	if (SPI_execute(psprintf("SELECT pg_catalog.to_jsonb(k) FROM (SELECT %s FROM ONLY %s GROUP BY %s "
+	if (SPI_execute(psprintf("SELECT pg_catalog.to_jsonb(k) FROM (SELECT %s FROM %s GROUP BY %s "
 							 "HAVING pg_catalog.count(*) > 1 LIMIT 1) k",
 							 keys,
 							 dm_relation_name(current),
@@ -179,7 +238,7 @@ keys_check(Oid current, const DmDataset *dataset)
 	initStringInfo(&nulls);
 	foreach (cell, dataset->keys)
 		appendStringInfo(&nulls, "%s%s IS NULL", nulls.len > 0 ? " OR " : "", quote_identifier(lfirst(cell)));
-	if (SPI_execute(psprintf("SELECT 1 FROM ONLY %s WHERE %s", dm_relation_name(current), nulls.data), false, 1) ==
+	if (SPI_execute(psprintf("SELECT 1 FROM %s WHERE %s", dm_relation_name(current), nulls.data), false, 1) ==
 			SPI_OK_SELECT &&
 		SPI_processed > 0)
 		found = "";
@@ -263,14 +322,15 @@ part_rehash(const DmDataset *dataset, Oid current_oid, Oid history_oid)
 	MemoryContext row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "datamill hash row", ALLOCSET_DEFAULT_SIZES);
 	Bitmapset *updated = bms_make_singleton(shape->row_hash - FirstLowInvalidHeapAttributeNumber);
+	DmLeaves *leaves = dm_leaves_open(current);
 	DmTableWriter *writer;
-	TableScanDesc scan;
+	int leaf;
 	int64 rows = 0;
 
 	dm_writers_begin();
 	writer = dm_writer_open_silent(current, updated);
-	scan = table_beginscan(current, GetActiveSnapshot(), 0, NULL);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	dm_leaves_scan(leaves, GetActiveSnapshot());
+	while (dm_leaves_next(leaves, slot, &leaf))
 	{
 		MemoryContext caller;
 
@@ -282,10 +342,10 @@ part_rehash(const DmDataset *dataset, Oid current_oid, Oid history_oid)
 		MemoryContextSwitchTo(caller);
 		rows++;
 	}
-	table_endscan(scan);
 	dm_writer_close(writer);
 	dm_writers_end();
 	ExecDropSingleTupleTableSlot(slot);
+	dm_leaves_close(leaves);
 	ExecDropSingleTupleTableSlot(new);
 	MemoryContextDelete(row_context);
 	table_close(history, NoLock);

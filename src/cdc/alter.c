@@ -19,6 +19,7 @@
 #include "base/names.h"
 #include "cdc/adopt.h"
 #include "cdc/create.h"
+#include "rows/table_leaves.h"
 
 static const char *const alterable[] = {"deletes",
 										"untracked",
@@ -54,7 +55,7 @@ dm_dataset_alter(const char *target, Jsonb *options)
 	dm_dataset_require(target, name, &before);
 	if (!dm_relation_is_owned(before.current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(before.current));
-	LockRelationOid(before.current, ShareRowExclusiveLock);
+	dm_table_lock(before.current, ShareRowExclusiveLock);
 	if (OidIsValid(before.feed))
 		feed_check(&before, options);
 	dataset = before;

@@ -6,7 +6,8 @@
  * 2. New rows wait in a sort by key until the end, so that the key index is filled in order and a key that stands in the
  *    source twice is met at its twin. Only the first load of a new dataset writes them as they come: its key index is
  *    built afterwards.
- * 3. A version that ends goes to history as it was stored, with the effective date as its end.
+ * 3. A version that ends goes to history as it was stored, with the effective date as its end. Where a BEFORE trigger
+ *    keeps a row of current from being written, its version goes on, and is counted as unchanged or missing.
  * 4. In a dry run nothing is written, and counts, errors and samples are those of the real run.
  */
 #include "postgres.h"
@@ -50,8 +51,9 @@ struct DmApply
 };
 
 static void part_begin(DmApply *apply, int number);
-static void row_insert(DmApply *apply, const Datum *values, const bool *nulls);
-static void part_update(DmApply *apply, int number, const DmStoredRow *old, const Datum *values, const bool *nulls);
+static void parts_differ(int number);
+static bool row_insert(DmApply *apply, const Datum *values, const bool *nulls);
+static bool part_update(DmApply *apply, int number, const DmStoredRow *old, const Datum *values, const bool *nulls);
 static void part_refresh(DmApply *apply, int number, const DmStoredRow *old, const Datum *values,
 						 const bool *nulls);
 static void previous_fill(ApplyPart *part, TupleTableSlot *old, TupleTableSlot *new);
@@ -117,12 +119,12 @@ dm_apply_insert(DmApply *apply, const Datum *values, const bool *nulls)
 {
 	TupleTableSlot *slot = apply->insert_slot;
 
-	apply->spec.counts->inserted++;
 	if (apply->spec.new_dataset)
 	{
-		row_insert(apply, values, nulls);
+		apply->spec.counts->inserted += row_insert(apply, values, nulls);
 		return;
 	}
+	apply->spec.counts->inserted++;
 	sample_take(apply, DM_FATE_INSERT, values, nulls);
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
@@ -131,8 +133,8 @@ dm_apply_insert(DmApply *apply, const Datum *values, const bool *nulls)
 	tuplesort_puttupleslot(apply->inserts, slot);
 }
 
-/* Writes a new row. */
-static void
+/* Writes a new row; false if a BEFORE trigger kept it out. */
+static bool
 row_insert(DmApply *apply, const Datum *values, const bool *nulls)
 {
 	for (int i = 0; i < apply->nparts; i++)
@@ -142,8 +144,25 @@ row_insert(DmApply *apply, const Datum *values, const bool *nulls)
 
 		values_take(part, values, nulls);
 		new_row_fill(apply, part, row, 'I');
-		dm_writer_insert(part->current_writer, row);
+		if (dm_writer_insert(part->current_writer, row))
+			continue;
+		parts_differ(i);
+		return false;
 	}
+	return true;
+}
+
+/* Raises where a trigger kept the sensitive part of a row from being written, and the plain part was. */
+static void
+parts_differ(int number)
+{
+	if (number == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a BEFORE trigger kept a row of sensitive columns from being written"),
+			 errdetail("The plain columns of the row were written."),
+			 errhint("Have a trigger on the table of the plain columns do that.")));
 }
 
 /* A changed row: the version in old goes to history, the new values take its place. */
@@ -155,11 +174,18 @@ dm_apply_update(DmApply *apply, const DmStoredRow *old, const Datum *values, con
 	if (apply->spec.dry_run)
 		return;
 	for (int i = 0; i < apply->nparts; i++)
-		part_update(apply, i, old, values, nulls);
+	{
+		if (part_update(apply, i, old, values, nulls))
+			continue;
+		parts_differ(i);
+		apply->spec.counts->updated--;
+		apply->spec.counts->unchanged++;
+		return;
+	}
 }
 
-/* Writes one part of a changed row. */
-static void
+/* Writes one part of a changed row; false if a BEFORE trigger kept it as it was. */
+static bool
 part_update(DmApply *apply, int number, const DmStoredRow *old, const Datum *values, const bool *nulls)
 {
 	ApplyPart *part = &apply->parts[number];
@@ -167,7 +193,7 @@ part_update(DmApply *apply, int number, const DmStoredRow *old, const Datum *val
 	TupleTableSlot *stored = old->slots[number];
 	TupleTableSlot *new = part->new_slot;
 
-	history_write(apply, part, stored, 'U');
+	slot_getallattrs(stored);
 	values_take(part, values, nulls);
 	for (int i = 0; i < shape->nkept; i++)
 	{
@@ -197,7 +223,10 @@ part_update(DmApply *apply, int number, const DmStoredRow *old, const Datum *val
 		new->tts_values[attribute] = stored->tts_values[attribute];
 	}
 	previous_fill(part, stored, new);
-	dm_writer_update(part->current_writer, stored, new);
+	if (!dm_writer_update(part->current_writer, stored, new))
+		return false;
+	history_write(apply, part, stored, 'U');
+	return true;
 }
 
 /* An unchanged row whose untracked columns differ: they are brought up to date, the version stays. */
@@ -312,8 +341,15 @@ dm_apply_delete(DmApply *apply, const DmStoredRow *old)
 		return;
 	for (int i = 0; i < apply->nparts; i++)
 	{
-		history_write(apply, &apply->parts[i], old->slots[i], 'D');
-		dm_writer_delete(apply->parts[i].current_writer, old->slots[i]);
+		if (dm_writer_delete(apply->parts[i].current_writer, old->slots[i]))
+		{
+			history_write(apply, &apply->parts[i], old->slots[i], 'D');
+			continue;
+		}
+		parts_differ(i);
+		apply->spec.counts->deleted--;
+		apply->spec.counts->missing++;
+		return;
 	}
 }
 
@@ -476,8 +512,8 @@ inserts_write(DmApply *apply)
 		if (count > 0 && same_key(apply, slot, slots[(count - 1) % 2]))
 			dm_raise_duplicate_key(apply->spec.shape, slot->tts_values, slot->tts_isnull);
 		count++;
-		if (!apply->spec.dry_run)
-			row_insert(apply, slot->tts_values, slot->tts_isnull);
+		if (!apply->spec.dry_run && !row_insert(apply, slot->tts_values, slot->tts_isnull))
+			apply->spec.counts->inserted--;
 		MemoryContextSwitchTo(caller);
 	}
 	MemoryContextDelete(row_context);

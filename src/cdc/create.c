@@ -25,6 +25,7 @@
 #include "cdc/feed_options.h"
 #include "cdc/json_option.h"
 #include "receipt/receipt.h"
+#include "rows/table_leaves.h"
 #include "source/source.h"
 
 static void keys_require(List *columns, List *keys, const char *target);
@@ -302,7 +303,7 @@ table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *spec, const D
 
 	if (!dm_relation_is_owned(current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(current));
-	LockRelationOid(current, AccessExclusiveLock);
+	dm_table_lock(current, AccessExclusiveLock);
 	if (spec->columns || spec->source)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -18,35 +18,30 @@
 
 struct DmCursor
 {
+	DmLeaves *leaves;
 	Relation relation;
 	Snapshot snapshot;
 	TupleTableSlot *slot;
 	TableScanDesc scan; /* NULL: rows are fetched one by one */
-	uint64 scanned;		/* tuple id the scan is at */
+	uint64 scanned;		/* packed tuple id the scan is at */
 	uint64 in_slot;		/* tuple id of the row in the slot; 0: none */
 };
 
-/* Returns a tuple id as one number, which orders as tuple ids do. */
-static inline uint64
-pack(const ItemPointerData *tid)
-{
-	return ((uint64) ItemPointerGetBlockNumber(tid) << 16) | ItemPointerGetOffsetNumber(tid);
-}
-
 /* Begins to fetch rows. */
 DmCursor *
-dm_cursor_begin(Relation relation, Snapshot snapshot, TupleTableSlot *slot, uint64 first, uint64 last,
-				double density)
+dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTableSlot *slot, uint64 first,
+				uint64 last, double density)
 {
 	DmCursor *cursor = palloc0(sizeof(DmCursor));
 	ItemPointerData from;
 	ItemPointerData to;
 
+	cursor->leaves = leaves;
 	cursor->relation = relation;
 	cursor->snapshot = snapshot;
 	cursor->slot = slot;
 	ExecClearTuple(slot);
-	if (density < SCAN_DENSITY || !relation->rd_tableam->scan_set_tidrange)
+	if (density < SCAN_DENSITY || dm_leaves_are_many(leaves) || !relation->rd_tableam->scan_set_tidrange)
 		return cursor;
 	dm_tid_unpack(first, &from);
 	dm_tid_unpack(last, &to);
@@ -65,7 +60,7 @@ scan_to(DmCursor *cursor, uint64 tid)
 			cursor->scanned = PG_UINT64_MAX;
 			return false;
 		}
-		cursor->scanned = cursor->in_slot = pack(&cursor->slot->tts_tid);
+		cursor->scanned = cursor->in_slot = dm_tid_pack(0, &cursor->slot->tts_tid);
 	}
 	return cursor->scanned == tid && cursor->in_slot == tid;
 }
@@ -79,7 +74,7 @@ dm_cursor_fetch(DmCursor *cursor, uint64 tid)
 	if (cursor->in_slot == tid || (cursor->scan && scan_to(cursor, tid)))
 		return;
 	dm_tid_unpack(tid, &item);
-	if (!table_tuple_fetch_row_version(cursor->relation, &item, cursor->snapshot, cursor->slot))
+	if (!dm_leaves_fetch(cursor->leaves, dm_tid_leaf(tid), &item, cursor->snapshot, cursor->slot))
 		elog(ERROR,
 			 "row (%u,%u) of \"%s\" has vanished",
 			 ItemPointerGetBlockNumber(&item),

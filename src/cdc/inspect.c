@@ -34,6 +34,7 @@
 #include "cdc/cdc.h"
 #include "cdc/feed.h"
 #include "cdc/inspect.h"
+#include "rows/table_leaves.h"
 
 static void dataset_read_as_caller(const char *target, DmDataset *dataset, char **history);
 static char *key_list(const DmDataset *dataset, const char *prefix);
@@ -372,13 +373,15 @@ edits_find(const DmDataset *dataset, Oid current_oid, Oid history_oid, ReturnSet
 	Relation history = table_open(history_oid, AccessShareLock);
 	DmShape *shape = dm_shape_make(dataset, current, history);
 	TupleTableSlot *slot = table_slot_create(current, NULL);
-	TableScanDesc scan = table_beginscan(current, GetActiveSnapshot(), 0, NULL);
+	DmLeaves *leaves = dm_leaves_open(current);
+	int leaf;
 	MemoryContext row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "datamill check row", ALLOCSET_DEFAULT_SIZES);
 	Datum *values = palloc(sizeof(Datum) * shape->wanted->natts);
 	bool *nulls = palloc(sizeof(bool) * shape->wanted->natts);
 
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	dm_leaves_scan(leaves, GetActiveSnapshot());
+	while (dm_leaves_next(leaves, slot, &leaf))
 	{
 		MemoryContext caller;
 		uint8 hash[DM_HASH_BYTES];
@@ -406,8 +409,8 @@ edits_find(const DmDataset *dataset, Oid current_oid, Oid history_oid, ReturnSet
 		}
 		MemoryContextSwitchTo(caller);
 	}
-	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
+	dm_leaves_close(leaves);
 	table_close(history, NoLock);
 	table_close(current, NoLock);
 }

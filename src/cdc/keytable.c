@@ -18,16 +18,16 @@
 
 #include "cdc/keytable.h"
 
-#define TID_MASK UINT64CONST(0x0000ffffffffffff)
-#define ENTRY_USED (UINT64CONST(1) << 48)
-#define ENTRY_MARKED (UINT64CONST(1) << 49)
+#define TID_MASK UINT64CONST(0x3fffffffffffffff)
+#define ENTRY_USED (UINT64CONST(1) << 62)
+#define ENTRY_MARKED (UINT64CONST(1) << 63)
 #define MAX_PARTITIONS 1024
 #define MIN_CAPACITY 1024
 
 typedef struct KeyEntry
 {
 	uint64 hash;
-	uint64 tid; /* block << 16 | offset, with the flags above; 0 is an empty slot */
+	uint64 tid; /* as of dm_tid_pack(), with the flags above; 0 is an empty slot */
 } KeyEntry;
 
 struct DmKeyTable
@@ -77,12 +77,12 @@ dm_keytable_make(Size max_bytes, uint64 expected)
 
 /* Adds a key's hash and where its row is. */
 void
-dm_keytable_add(DmKeyTable *table, uint64 hash, ItemPointer tid)
+dm_keytable_add(DmKeyTable *table, uint64 hash, uint64 tid)
 {
 	KeyEntry entry;
 
 	entry.hash = hash;
-	entry.tid = ((uint64) ItemPointerGetBlockNumber(tid) << 16) | ItemPointerGetOffsetNumber(tid) | ENTRY_USED;
+	entry.tid = tid | ENTRY_USED;
 	if (dm_keytable_is_here(table, hash) && table->used >= table->capacity / 4 * 3)
 		table_grow(table);
 	if (dm_keytable_is_here(table, hash))

@@ -13,7 +13,7 @@ typedef struct DmKeyTable DmKeyTable;
 #define DM_KEY_NONE (-1)
 
 extern DmKeyTable *dm_keytable_make(Size max_bytes, uint64 expected);
-extern void dm_keytable_add(DmKeyTable *table, uint64 hash, ItemPointer tid);
+extern void dm_keytable_add(DmKeyTable *table, uint64 hash, uint64 tid);
 
 extern bool dm_keytable_is_here(const DmKeyTable *table, uint64 hash);
 extern void dm_keytable_prefetch(const DmKeyTable *table, uint64 hash);
@@ -29,6 +29,21 @@ extern bool dm_keytable_next_partition(DmKeyTable *table);
 extern bool dm_keytable_get_row(DmKeyTable *table, TupleTableSlot *slot);
 extern Size dm_keytable_bytes(const DmKeyTable *table);
 extern int dm_keytable_partitions(const DmKeyTable *table);
+
+/* A tuple id and the number of its partition (below DM_MAX_LEAVES) as one number, which orders as they do. */
+static inline uint64
+dm_tid_pack(int leaf, const ItemPointerData *tid)
+{
+	return ((uint64) leaf << 48) | ((uint64) ItemPointerGetBlockNumber(tid) << 16) |
+		   ItemPointerGetOffsetNumber(tid);
+}
+
+/* Returns the number of the partition. */
+static inline int
+dm_tid_leaf(uint64 packed)
+{
+	return (int) (packed >> 48);
+}
 
 extern void dm_tid_unpack(uint64 packed, ItemPointer tid);
 

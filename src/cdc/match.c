@@ -29,6 +29,7 @@
 #include "cdc/match.h"
 #include "cdc/probe.h"
 #include "rows/row_buffer.h"
+#include "rows/table_leaves.h"
 
 #define PREFETCH_DISTANCE 16
 #define KEYS_AT_ONCE 64
@@ -46,6 +47,7 @@ struct DmMatcher
 	int64 current_rows;		  /* rows seen in that scan */
 	DmRowBuffer *batch;		  /* source rows: tag = key hash, then position in keys; order = tuple id */
 	TupleTableSlot *old_slot; /* a row of current */
+	DmLeaves *leaves;		  /* current, or its partitions */
 	DmCursor *cursor;		  /* that fetches them by tuple id */
 	DmStoredRow old;		  /* old_slot and the slots of the row's other parts */
 	DmProbe *sensitive;		  /* finds the row's sensitive part; NULL without one */
@@ -57,7 +59,7 @@ struct DmMatcher
 };
 
 static void current_scan(DmMatcher *matcher);
-static void keys_add(DmMatcher *matcher, const uint64 *hashes, ItemPointerData *tids, int count);
+static void keys_add(DmMatcher *matcher, const uint64 *hashes, const uint64 *tids, int count);
 static void batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash);
 static void batch_settle(DmMatcher *matcher);
 static int batch_look_up(DmMatcher *matcher);
@@ -93,6 +95,7 @@ dm_matcher_begin(const DmMatcherSpec *spec)
 	matcher->row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "datamill merge row", ALLOCSET_DEFAULT_SIZES);
 	matcher->old_slot = table_slot_create(spec->apply.current[0], NULL);
+	matcher->leaves = dm_leaves_open(spec->apply.current[0]);
 	matcher->spilled = MakeSingleTupleTableSlot(shape->wanted, &TTSOpsMinimalTuple);
 	matcher->hash_mask = dm_guc_hash_bits >= 64 ? ~UINT64CONST(0) : (UINT64CONST(1) << dm_guc_hash_bits) - 1;
 	for (int i = 0; i < shape->wanted->natts; i++)
@@ -247,6 +250,7 @@ dm_matcher_finish(DmMatcher *matcher)
 		dm_probe_end(matcher->sensitive);
 	}
 	ExecDropSingleTupleTableSlot(matcher->old_slot);
+	dm_leaves_close(matcher->leaves);
 	ExecDropSingleTupleTableSlot(matcher->spilled);
 	return live_rows + counts->inserted - counts->deleted;
 }
@@ -269,15 +273,15 @@ current_scan(DmMatcher *matcher)
 	bool *nulls = palloc(sizeof(bool) * natts);
 	AttrNumber last_key = 0;
 	uint64 hashes[KEYS_AT_ONCE];
-	ItemPointerData tids[KEYS_AT_ONCE];
+	uint64 tids[KEYS_AT_ONCE];
 	int count = 0;
-	TableScanDesc scan;
+	int leaf;
 
 	matcher->keys = dm_keytable_make(matcher->memory / 4 * 3, (uint64) Max(current->rd_rel->reltuples, 0));
 	for (int i = 0; i < shape->nkeys; i++)
 		last_key = Max(last_key, shape->current_attribute[shape->keys[i]]);
-	scan = table_beginscan(current, matcher->snapshot, 0, NULL);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, matcher->old_slot))
+	dm_leaves_scan(matcher->leaves, matcher->snapshot);
+	while (dm_leaves_next(matcher->leaves, matcher->old_slot, &leaf))
 	{
 		MemoryContext caller;
 
@@ -293,7 +297,7 @@ current_scan(DmMatcher *matcher)
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
 		hashes[count] = key_hash64(matcher, values, nulls);
-		tids[count] = matcher->old_slot->tts_tid;
+		tids[count] = dm_tid_pack(leaf, &matcher->old_slot->tts_tid);
 		dm_keytable_prefetch(matcher->keys, hashes[count++]);
 		MemoryContextSwitchTo(caller);
 		matcher->current_rows++;
@@ -304,16 +308,16 @@ current_scan(DmMatcher *matcher)
 		}
 	}
 	keys_add(matcher, hashes, tids, count);
-	table_endscan(scan);
 	ExecClearTuple(matcher->old_slot);
+	dm_leaves_scan_end(matcher->leaves);
 }
 
 /* Adds keys to the key table, whose slots were asked for when their hashes were known. */
 static void
-keys_add(DmMatcher *matcher, const uint64 *hashes, ItemPointerData *tids, int count)
+keys_add(DmMatcher *matcher, const uint64 *hashes, const uint64 *tids, int count)
 {
 	for (int i = 0; i < count; i++)
-		dm_keytable_add(matcher->keys, hashes[i], &tids[i]);
+		dm_keytable_add(matcher->keys, hashes[i], tids[i]);
 }
 
 /* Puts a source row into the batch, and works the batch off when it is full. */
@@ -370,12 +374,22 @@ static void
 cursor_begin(DmMatcher *matcher, uint64 first, uint64 last, int64 rows)
 {
 	Relation current = matcher->spec.apply.current[0];
-	double share = (double) ((last >> 16) - (first >> 16) + 1) / Max(RelationGetNumberOfBlocks(current), 1);
-	double between = matcher->current_rows * Min(share, 1.0);
+	double between = 0;															  /* rows between the two */
 	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(matcher)); /* it outlives many rows */
 
-	matcher->cursor = dm_cursor_begin(
-		current, matcher->snapshot, matcher->old_slot, first, last, between > 0 ? rows / between : 0.0);
+	if (!dm_leaves_are_many(matcher->leaves))
+	{
+		double share = (double) ((last >> 16) - (first >> 16) + 1) / Max(RelationGetNumberOfBlocks(current), 1);
+
+		between = matcher->current_rows * Min(share, 1.0);
+	}
+	matcher->cursor = dm_cursor_begin(matcher->leaves,
+									  current,
+									  matcher->snapshot,
+									  matcher->old_slot,
+									  first,
+									  last,
+									  between > 0 ? rows / between : 0.0);
 	MemoryContextSwitchTo(caller);
 }
 

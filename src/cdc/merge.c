@@ -42,6 +42,7 @@
 #include "cdc/intake.h"
 #include "cdc/match.h"
 #include "receipt/receipt.h"
+#include "rows/table_leaves.h"
 #include "source/source.h"
 #include "store/store.h"
 
@@ -289,7 +290,7 @@ dataset_open(Merge *merge, Oid current)
 	settings_override(merge);
 	if (merge->options->has_deletes)
 		merge->dataset.close_deletes = merge->options->close_deletes;
-	LockRelationOid(merge->dataset.current, merge->dry_run ? AccessShareLock : ShareRowExclusiveLock);
+	dm_table_lock(merge->dataset.current, merge->dry_run ? AccessShareLock : ShareRowExclusiveLock);
 	LockRelationOid(merge->dataset.history, merge->dry_run ? AccessShareLock : RowExclusiveLock);
 	if (!OidIsValid(merge->dataset.sensitive))
 		return;

@@ -8,6 +8,7 @@
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -29,14 +30,14 @@ static void keys_init(DmProbe *probe);
 
 /*
  * Opens the primary key of rel for probing under the snapshot, or another unique index, in the current memory context.
- * Returns NULL if there is none that starts with exactly the dataset's keys.
+ * Returns NULL if there is none that starts with exactly the dataset's keys; a partitioned table has none of the whole.
  */
 DmProbe *
 dm_probe_begin(Relation rel, const DmShape *shape, Snapshot snapshot)
 {
 	DmProbe *probe = palloc0(sizeof(DmProbe));
-	List *indexes = RelationGetIndexList(rel);
-	Oid primary = dm_primary_key_index(rel);
+	List *indexes = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? NIL : RelationGetIndexList(rel);
+	Oid primary = indexes ? dm_primary_key_index(rel) : InvalidOid;
 	ListCell *cell;
 
 	probe->context = CurrentMemoryContext;

@@ -31,6 +31,7 @@
 #include "cdc/feed.h"
 #include "cdc/history.h"
 #include "receipt/receipt.h"
+#include "rows/table_leaves.h"
 #include "rows/table_writer.h"
 
 typedef struct Undo
@@ -140,7 +141,7 @@ dataset_open(const char *target, DmDataset *dataset)
 	dm_dataset_require(target, name, dataset);
 	dm_dataset_check_rights(dataset, false);
 	dm_dataset_check_undo_rights(dataset);
-	LockRelationOid(dataset->current, ShareRowExclusiveLock);
+	dm_table_lock(dataset->current, ShareRowExclusiveLock);
 	LockRelationOid(dataset->history, ShareRowExclusiveLock);
 	if (!OidIsValid(dataset->sensitive))
 		return;
@@ -269,9 +270,11 @@ made_remove(Undo *undo)
 {
 	TupleTableSlot *slot = table_slot_create(undo->current, NULL);
 	TupleTableSlot *unstamped = MakeSingleTupleTableSlot(RelationGetDescr(undo->current), &TTSOpsVirtual);
-	TableScanDesc scan = table_beginscan(undo->current, GetActiveSnapshot(), 0, NULL);
+	DmLeaves *leaves = dm_leaves_open(undo->current);
+	int leaf;
 
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	dm_leaves_scan(leaves, GetActiveSnapshot());
+	while (dm_leaves_next(leaves, slot, &leaf))
 	{
 		bool isnull;
 
@@ -285,8 +288,8 @@ made_remove(Undo *undo)
 		dm_writer_delete(undo->current_writer, slot);
 		undo->counts->removed++;
 	}
-	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
+	dm_leaves_close(leaves);
 	ExecDropSingleTupleTableSlot(unstamped);
 }
 

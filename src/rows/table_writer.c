@@ -7,10 +7,15 @@
  * 2. Inserts go through table_multi_insert() unless the table has row triggers on INSERT; the rows of a batch are
  *    written before an update or delete and before closing, so row order is the caller's.
  * 3. Every write carries the command id of the moment of opening: a snapshot taken before does not see it.
+ * 4. Transition tables of statement triggers are filled after each write, through a copy of the result relation that
+ *    has no triggers: what was not written, since a BEFORE trigger said so, is not in them.
+ * 5. A partitioned table is written through a writer a partition (table_routing.c); the table's own statement triggers
+ *    fire, those of its partitions do not.
  */
 #include "postgres.h"
 
 #include "access/heapam.h"
+#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -23,35 +28,19 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
-#include "rows/table_writer.h"
+#include "rows/table_writer_internal.h"
 
 #define BATCH_ROWS 1000
 #define BATCH_BYTES (256 * 1024)
 
-struct DmTableWriter
-{
-	Relation rel;
-	EState *estate;
-	ResultRelInfo *result;
-	EPQState epq;
-	bool bulk;	  /* inserts are batched */
-	bool updates; /* updates and deletes may come, and their statement triggers fire */
-	CommandId command;
-	int options; /* of table_multi_insert */
-	BulkInsertState bulk_state;
-	TupleTableSlot **slots;
-	int nslots;	 /* made so far */
-	int nqueued; /* filled and waiting */
-	Size queued_bytes;
-	MemoryContext context; /* of the writer and its slots */
-	MemoryContext batch_context;
-};
-
 static DmTableWriter *writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table, bool triggers);
-static void relation_check(Relation rel, bool triggers_fire);
-static void row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
-static void row_write(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
-static void writer_flush(DmTableWriter *writer);
+static DmTableWriter *writer_make(Relation rel, EState *estate);
+static void result_make(DmTableWriter *writer, int range_table_index, ResultRelInfo *root, bool triggers);
+static void captures_make(DmTableWriter *writer);
+static void relation_check(Relation rel);
+static bool row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
+static bool row_write(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
+static bool row_delete(DmTableWriter *writer, TupleTableSlot *old_slot);
 
 /* Starts a group of writers, whose row triggers fire after all of them are closed, at dm_writers_end(). */
 void
@@ -95,11 +84,11 @@ dm_writer_open_silent(Relation rel, const Bitmapset *updated_columns)
 static DmTableWriter *
 writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table, bool triggers)
 {
-	DmTableWriter *writer = palloc0(sizeof(DmTableWriter));
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	EState *estate = CreateExecutorState();
+	DmTableWriter *writer;
 
-	relation_check(rel, triggers);
+	relation_check(rel);
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(rel);
 	rte->relkind = rel->rd_rel->relkind;
@@ -108,24 +97,15 @@ writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table, bool
 	estate->es_output_cid = GetCurrentCommandId(true);
 	estate->es_snapshot = GetActiveSnapshot();
 
-	writer->context = CurrentMemoryContext;
-	writer->rel = rel;
-	writer->estate = estate;
-	writer->command = estate->es_output_cid;
-	writer->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->result, rel, 1, NULL, 0);
-	if (!triggers)
-		writer->result->ri_TrigDesc = NULL;
-	ExecOpenIndices(writer->result, false);
-	dm_eval_plan_qual_init(&writer->epq, estate);
-	writer->bulk =
-		!(rel->trigdesc && (rel->trigdesc->trig_insert_before_row || rel->trigdesc->trig_insert_after_row ||
-							rel->trigdesc->trig_insert_instead_row));
+	writer = writer_make(rel, estate);
+	writer->epq = palloc0(sizeof(EPQState));
+	dm_eval_plan_qual_init(writer->epq, estate);
 	writer->updates = updated_columns != NULL;
 	writer->options = new_table ? TABLE_INSERT_SKIP_FSM : 0;
-	writer->bulk_state = GetBulkInsertState();
-	writer->slots = palloc0(sizeof(TupleTableSlot *) * BATCH_ROWS);
-	writer->batch_context = AllocSetContextCreate(CurrentMemoryContext, "datamill writer", ALLOCSET_DEFAULT_SIZES);
+	writer->silent = !triggers;
+	result_make(writer, 1, NULL, triggers);
+	if (triggers)
+		captures_make(writer);
 
 	ExecBSInsertTriggers(estate, writer->result);
 	if (writer->updates)
@@ -133,7 +113,74 @@ writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table, bool
 		ExecBSUpdateTriggers(estate, writer->result);
 		ExecBSDeleteTriggers(estate, writer->result);
 	}
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		writer->routing = dm_routing_begin(writer);
 	return writer;
+}
+
+/* Opens the writer of a partition, which the caller holds open, with the root's state; no statement trigger fires. */
+DmTableWriter *
+dm_writer_open_leaf(DmTableWriter *root, Relation rel)
+{
+	MemoryContext caller = MemoryContextSwitchTo(root->context);
+	DmTableWriter *leaf = writer_make(rel, root->estate);
+
+	relation_check(rel);
+	leaf->epq = root->epq;
+	memcpy(leaf->captures, root->captures, sizeof(leaf->captures));
+	result_make(leaf, 0, root->result, !root->silent);
+	dm_result_map_root(leaf->result, root->rel, rel);
+	MemoryContextSwitchTo(caller);
+	return leaf;
+}
+
+/* Makes a writer in the current memory context, without a result relation. */
+static DmTableWriter *
+writer_make(Relation rel, EState *estate)
+{
+	DmTableWriter *writer = palloc0(sizeof(DmTableWriter));
+
+	writer->context = CurrentMemoryContext;
+	writer->rel = rel;
+	writer->estate = estate;
+	writer->command = estate->es_output_cid;
+	writer->bulk =
+		!(rel->trigdesc && (rel->trigdesc->trig_insert_before_row || rel->trigdesc->trig_insert_after_row ||
+							rel->trigdesc->trig_insert_instead_row));
+	writer->bulk_state = GetBulkInsertState();
+	writer->slots = palloc0(sizeof(TupleTableSlot *) * BATCH_ROWS);
+	writer->batch_context = AllocSetContextCreate(CurrentMemoryContext, "datamill writer", ALLOCSET_DEFAULT_SIZES);
+	return writer;
+}
+
+/* Makes the writer's result relation, and opens the indexes. */
+static void
+result_make(DmTableWriter *writer, int range_table_index, ResultRelInfo *root, bool triggers)
+{
+	writer->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->result, writer->rel, range_table_index, root, 0);
+	if (!triggers)
+		writer->result->ri_TrigDesc = NULL;
+	ExecOpenIndices(writer->result, false);
+	if (root)
+		(void) ExecGetChildToRootMap(writer->result); /* which is kept where it was made */
+	writer->untriggered = makeNode(ResultRelInfo);
+	memcpy(writer->untriggered, writer->result, sizeof(ResultRelInfo));
+	writer->untriggered->ri_TrigDesc = NULL;
+}
+
+/* Makes the transition tables that triggers ask for. */
+static void
+captures_make(DmTableWriter *writer)
+{
+	static const CmdType commands[DM_CAPTURES] = {CMD_INSERT, CMD_UPDATE, CMD_DELETE};
+
+	for (int i = 0; i < DM_CAPTURES; i++)
+	{
+		if (i == DM_CAPTURE_INSERT || writer->updates)
+			writer->captures[i] =
+				MakeTransitionCaptureState(writer->rel->trigdesc, RelationGetRelid(writer->rel), commands[i]);
+	}
 }
 
 /*
@@ -153,6 +200,8 @@ dm_writer_slot(DmTableWriter *writer)
 {
 	TupleTableSlot *slot;
 
+	if (writer->routing)
+		return dm_routing_slot(writer->routing);
 	if (writer->nqueued == writer->nslots)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(writer->context);
@@ -165,19 +214,20 @@ dm_writer_slot(DmTableWriter *writer)
 	return slot;
 }
 
-/* Inserts the slot got from dm_writer_slot(), now or with its batch; its values need not outlive the call. */
-void
+/*
+ * Inserts the slot got from dm_writer_slot(), now or with its batch; its values need not outlive the call. Returns false
+ * if a BEFORE trigger kept it out.
+ */
+bool
 dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot)
 {
 	TupleConstr *constr = writer->rel->rd_att->constr;
 
+	if (writer->routing)
+		return dm_routing_insert(writer->routing, slot);
 	slot->tts_tableOid = RelationGetRelid(writer->rel);
 	if (!writer->bulk)
-	{
-		ExecSimpleRelationInsert(writer->result, writer->estate, slot);
-		ResetPerTupleExprContext(writer->estate);
-		return;
-	}
+		return dm_writer_insert_now(writer, slot);
 	if (constr)
 	{
 		if (constr->has_generated_stored)
@@ -191,7 +241,61 @@ dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot)
 		writer->queued_bytes += ((HeapTupleTableSlot *) slot)->tuple->t_len;
 	writer->nqueued++;
 	if (writer->nqueued == BATCH_ROWS || writer->queued_bytes >= BATCH_BYTES)
-		writer_flush(writer);
+		dm_writer_flush(writer);
+	return true;
+}
+
+/* Inserts a filled slot of the table at once. Returns false if a BEFORE trigger kept it out. */
+bool
+dm_writer_insert_now(DmTableWriter *writer, TupleTableSlot *slot)
+{
+	bool written;
+
+	ItemPointerSetInvalid(&slot->tts_tid);
+	ExecSimpleRelationInsert(writer->result, writer->estate, slot);
+	written = ItemPointerIsValid(&slot->tts_tid);
+	if (written)
+		dm_writer_capture(writer, DM_CAPTURE_INSERT, NULL, slot);
+	ResetPerTupleExprContext(writer->estate);
+	return written;
+}
+
+/*
+ * Puts a row that was written into the transition tables: the old one, by its tuple id, and the new one, NULL where
+ * there is none. A row that comes and goes by an UPDATE may have its old and new version put there one at a time.
+ */
+void
+dm_writer_capture(DmTableWriter *writer, DmCapture capture, ItemPointer old, TupleTableSlot *new_slot)
+{
+	TransitionCaptureState *state = writer->captures[capture];
+
+	if (!state)
+		return;
+	if (capture == DM_CAPTURE_INSERT)
+		ExecARInsertTriggers(writer->estate, writer->untriggered, new_slot, NIL, state);
+	else if (capture == DM_CAPTURE_DELETE)
+		ExecARDeleteTriggers(writer->estate, writer->untriggered, old, NULL, state, false);
+	else
+		ExecARUpdateTriggers(
+			writer->estate, writer->untriggered, NULL, NULL, old, NULL, new_slot, NIL, state, false);
+}
+
+/* True if the row is in the table, as this statement has left it. */
+bool
+dm_writer_is_stored(DmTableWriter *writer, ItemPointer tid)
+{
+	bool found;
+
+	if (!writer->stored)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(writer->context);
+
+		writer->stored = table_slot_create(writer->rel, NULL);
+		MemoryContextSwitchTo(caller);
+	}
+	found = table_tuple_fetch_row_version(writer->rel, tid, SnapshotSelf, writer->stored);
+	ExecClearTuple(writer->stored);
+	return found;
 }
 
 /* Computes the table's stored generated columns in a filled slot of its shape, as an insert would. */
@@ -207,37 +311,38 @@ dm_writer_generate(DmTableWriter *writer, TupleTableSlot *slot)
 	ResetPerTupleExprContext(writer->estate);
 }
 
-/* Updates the row in old_slot (as fetched: its tid counts) to the values in new_slot. Raises 40001 if it has changed. */
-void
+/*
+ * Updates the row in old_slot (as fetched: its tid counts, and its table if there are partitions) to the values in
+ * new_slot. Returns false if a BEFORE trigger kept it as it was. Raises 40001 if it has changed.
+ */
+bool
 dm_writer_update(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
 {
-	row_change(writer, old_slot, new_slot);
+	return row_change(writer, old_slot, new_slot);
 }
 
-/* Deletes the row in old_slot. Raises 40001 if it has changed since it was fetched. */
-void
+/* Deletes the row in old_slot; false if a BEFORE trigger kept it. Raises 40001 if it has changed since it was fetched. */
+bool
 dm_writer_delete(DmTableWriter *writer, TupleTableSlot *old_slot)
 {
-	row_change(writer, old_slot, NULL);
+	return row_change(writer, old_slot, NULL);
 }
 
 /*
  * Updates a row, or deletes it if new_slot is NULL. A row that somebody changed after the transaction's snapshot was taken
  * is, to the table, an internal error; only where the snapshot can be that old is it worth looking out for.
  */
-static void
+static bool
 row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
 {
+	volatile bool written = false;
 	MemoryContext caller = CurrentMemoryContext;
 
 	if (!IsolationUsesXactSnapshot())
-	{
-		row_write(writer, old_slot, new_slot);
-		return;
-	}
+		return row_write(writer, old_slot, new_slot);
 	PG_TRY();
 	{
-		row_write(writer, old_slot, new_slot);
+		written = row_write(writer, old_slot, new_slot);
 	}
 	PG_CATCH();
 	{
@@ -255,17 +360,41 @@ row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_
 				 errhint("Retry the transaction.")));
 	}
 	PG_END_TRY();
+	return written;
 }
 
 /* As row_change, with the errors that the table has. */
-static void
+static bool
 row_write(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
 {
-	if (new_slot)
-		ExecSimpleRelationUpdate(writer->result, writer->estate, &writer->epq, old_slot, new_slot);
-	else
-		ExecSimpleRelationDelete(writer->result, writer->estate, &writer->epq, old_slot);
+	bool written;
+
+	if (writer->routing)
+		return new_slot ? dm_routing_update(writer->routing, old_slot, new_slot)
+						: dm_routing_delete(writer->routing, old_slot);
+	if (!new_slot)
+		return row_delete(writer, old_slot);
+	ItemPointerSetInvalid(&new_slot->tts_tid);
+	ExecSimpleRelationUpdate(writer->result, writer->estate, writer->epq, old_slot, new_slot);
+	written = ItemPointerIsValid(&new_slot->tts_tid);
+	if (written)
+		dm_writer_capture(writer, DM_CAPTURE_UPDATE, &old_slot->tts_tid, new_slot);
 	ResetPerTupleExprContext(writer->estate);
+	return written;
+}
+
+/* Deletes a row. */
+static bool
+row_delete(DmTableWriter *writer, TupleTableSlot *old_slot)
+{
+	TriggerDesc *triggers = writer->result->ri_TrigDesc;
+
+	ExecSimpleRelationDelete(writer->result, writer->estate, writer->epq, old_slot);
+	ResetPerTupleExprContext(writer->estate);
+	if (triggers && triggers->trig_delete_before_row && dm_writer_is_stored(writer, &old_slot->tts_tid))
+		return false;
+	dm_writer_capture(writer, DM_CAPTURE_DELETE, &old_slot->tts_tid, NULL);
+	return true;
 }
 
 /* Writes what is queued, fires AFTER STATEMENT triggers (row triggers at dm_writers_end), and releases everything. */
@@ -274,32 +403,56 @@ dm_writer_close(DmTableWriter *writer)
 {
 	EState *estate = writer->estate;
 
-	writer_flush(writer);
-	ExecASInsertTriggers(estate, writer->result, NULL);
+	if (writer->routing)
+		dm_routing_flush(writer->routing);
+	dm_writer_flush(writer);
+	ExecASInsertTriggers(estate, writer->result, writer->captures[DM_CAPTURE_INSERT]);
 	if (writer->updates)
 	{
-		ExecASUpdateTriggers(estate, writer->result, NULL);
-		ExecASDeleteTriggers(estate, writer->result, NULL);
+		ExecASUpdateTriggers(estate, writer->result, writer->captures[DM_CAPTURE_UPDATE]);
+		ExecASDeleteTriggers(estate, writer->result, writer->captures[DM_CAPTURE_DELETE]);
 	}
-	for (int i = 0; i < writer->nslots; i++)
-		ExecDropSingleTupleTableSlot(writer->slots[i]);
-	FreeBulkInsertState(writer->bulk_state);
-	table_finish_bulk_insert(writer->rel, writer->options);
-	ExecCloseIndices(writer->result);
+	if (writer->routing)
+		dm_routing_end(writer->routing);
+	else
+		table_finish_bulk_insert(writer->rel, writer->options);
+	dm_writer_close_leaf(writer);
 	ExecCloseResultRelations(estate);
 	ExecCloseRangeTableRelations(estate);
 	ExecResetTupleTable(estate->es_tupleTable, false);
 	FreeExecutorState(estate);
+}
+
+/* Releases what a writer of one table holds, its root's state apart. */
+void
+dm_writer_close_leaf(DmTableWriter *writer)
+{
+	ListCell *cell;
+
+	foreach (cell, writer->result->ri_ancestorResultRels)
+	{
+		ResultRelInfo *ancestor = lfirst(cell);
+
+		if (ancestor->ri_RangeTableIndex == 0) /* the root's are closed with its range table */
+			table_close(ancestor->ri_RelationDesc, NoLock);
+	}
+	for (int i = 0; i < writer->nslots; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	if (writer->stored)
+		ExecDropSingleTupleTableSlot(writer->stored);
+	FreeBulkInsertState(writer->bulk_state);
+	ExecCloseIndices(writer->result);
 	MemoryContextDelete(writer->batch_context);
 }
 
 /* Writes the queued rows to the table and its indexes. */
-static void
-writer_flush(DmTableWriter *writer)
+void
+dm_writer_flush(DmTableWriter *writer)
 {
 	MemoryContext caller;
 	bool has_indexes = writer->result->ri_NumIndices > 0;
-	bool has_triggers = writer->rel->trigdesc && writer->rel->trigdesc->trig_insert_after_row;
+	TransitionCaptureState *capture = writer->captures[DM_CAPTURE_INSERT];
+	bool has_triggers = capture || (writer->rel->trigdesc && writer->rel->trigdesc->trig_insert_after_row);
 
 	if (writer->nqueued == 0)
 		return;
@@ -313,7 +466,7 @@ writer_flush(DmTableWriter *writer)
 		if (has_indexes)
 			recheck = dm_insert_index_tuples(writer->result, writer->slots[i], writer->estate, false);
 		if (has_triggers)
-			ExecARInsertTriggers(writer->estate, writer->result, writer->slots[i], recheck, NULL);
+			ExecARInsertTriggers(writer->estate, writer->result, writer->slots[i], recheck, capture);
 		list_free(recheck);
 		ResetPerTupleExprContext(writer->estate);
 	}
@@ -327,21 +480,11 @@ writer_flush(DmTableWriter *writer)
 
 /* Raises for a relation that this writer does not write. */
 static void
-relation_check(Relation rel, bool triggers_fire)
+relation_check(Relation rel)
 {
-	TriggerDesc *triggers = rel->trigdesc;
-
-	if (rel->rd_rel->relkind != RELKIND_RELATION)
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an ordinary table", RelationGetRelationName(rel)),
-				 errhint("Partitioned tables, views and foreign tables cannot be targets.")));
-	if (triggers_fire && triggers &&
-		(triggers->trig_insert_new_table || triggers->trig_update_new_table || triggers->trig_update_old_table ||
-		 triggers->trig_delete_old_table))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("triggers of \"%s\" that use transition tables are not supported",
-						RelationGetRelationName(rel)),
-				 errhint("Use row triggers, or statement triggers without REFERENCING.")));
+				 errmsg("\"%s\" is not a table of this database", RelationGetRelationName(rel)),
+				 errhint("Views and foreign tables, also as partitions, cannot be targets.")));
 }

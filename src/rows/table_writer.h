@@ -17,10 +17,10 @@ extern DmTableWriter *dm_writer_open(Relation rel, const Bitmapset *updated_colu
 extern DmTableWriter *dm_writer_open_silent(Relation rel, const Bitmapset *updated_columns);
 extern void dm_writer_freeze(DmTableWriter *writer);
 extern TupleTableSlot *dm_writer_slot(DmTableWriter *writer);
-extern void dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot);
+extern bool dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot);
 extern void dm_writer_generate(DmTableWriter *writer, TupleTableSlot *slot);
-extern void dm_writer_update(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
-extern void dm_writer_delete(DmTableWriter *writer, TupleTableSlot *old_slot);
+extern bool dm_writer_update(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
+extern bool dm_writer_delete(DmTableWriter *writer, TupleTableSlot *old_slot);
 extern void dm_writer_close(DmTableWriter *writer);
 
 #endif

@@ -53,11 +53,12 @@ SELECT updated, unchanged, deleted FROM datamill.cdc_merge('cdc_adopt.bare', 'SE
 SELECT a, b, c, previous_c, operation, made_by FROM cdc_adopt.bare ORDER BY a;
 SELECT * FROM datamill.check_dataset('cdc_adopt.bare');
 CREATE TABLE cdc_adopt.parent (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE cdc_adopt.leaf PARTITION OF cdc_adopt.parent DEFAULT;
 CREATE VIEW cdc_adopt.v AS SELECT 1 AS id;
 CREATE TABLE cdc_adopt.gen (id int GENERATED ALWAYS AS (1) STORED PRIMARY KEY, v int);
 CREATE TABLE cdc_adopt.ruled (id int PRIMARY KEY);
 CREATE RULE r AS ON INSERT TO cdc_adopt.ruled DO INSTEAD NOTHING;
-SELECT datamill.create_dataset('cdc_adopt.parent', '{id}', options => '{"adopt": true}');
+SELECT datamill.create_dataset('cdc_adopt.leaf', '{id}', options => '{"adopt": true}');
 SELECT datamill.create_dataset('cdc_adopt.v', '{id}', options => '{"adopt": true}');
 SELECT datamill.create_dataset('cdc_adopt.gen', '{id}', options => '{"adopt": true}');
 SELECT datamill.create_dataset('cdc_adopt.ruled', '{id}', options => '{"adopt": true}');

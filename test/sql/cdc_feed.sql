@@ -42,7 +42,7 @@ SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode 
 SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed', options => '{"sequence_column": "seq", "tombstones": "keep"}');
 SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1}', mode => 'feed', options => '{"sequence_column": "nr"}');
 SELECT datamill.cdc_merge('cdc_feed.n', 'cdc_feed.events', keys => '{k1,seq}', mode => 'feed', options => '{"sequence_column": "seq"}');
-SELECT datamill.cdc_merge('cdc_feed.n', 'SELECT 1 AS id', keys => '{id}');
+SELECT inserted FROM datamill.cdc_merge('cdc_feed.n', 'SELECT 1 AS id', keys => '{id}', effective => '2020-01-01');
 SELECT datamill.cdc_merge('cdc_feed.n', 'SELECT 1 AS id', mode => 'feed');
 SELECT datamill.drop_dataset('cdc_feed.t');
 
