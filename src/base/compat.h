@@ -17,6 +17,11 @@
 #include "varatt.h"
 #endif
 
+/* Reads a date or time by a template that must fit exactly, raising what does not. 16 hands errors on by a node. */
+#include "utils/formatting.h"
+#define dm_parse_datetime(value, format, collation, type, typmod, zone)                                            \
+	parse_datetime(value, format, collation, true, type, typmod, zone, NULL)
+
 /* 18 knows only a prefix, pg_noreturn. */
 #ifndef pg_attribute_noreturn
 #define pg_attribute_noreturn() __attribute__((noreturn))

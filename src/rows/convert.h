@@ -27,9 +27,18 @@ struct DmConverter
 	char *scratch;		   /* a terminated copy of the field, or a varlena result */
 	Size scratch_size;
 	pg_uuid_t uuid; /* a uuid result */
+	/* Of a format, see dm_converter_set_format(). */
+	Oid format_type;
+	text *format;
+	int64 epoch_unit; /* microseconds */
 };
 
 /* Prepares a converter for a column, in the current memory context. It does not move after its first use. */
 extern void dm_converter_init(DmConverter *converter, Form_pg_attribute attribute);
+/*
+ * Has a converter of a date, timestamp or timestamptz read it in a format, in the current memory context: auto (what the type reads),
+ * epochsecs, epochmillisecs, or a template of to_timestamp() that must fit exactly.
+ */
+extern void dm_converter_set_format(DmConverter *converter, Form_pg_attribute attribute, const char *format);
 
 #endif

@@ -40,6 +40,11 @@ static const DmOption format_table[] = {
 	 .min = 0,
 	 .max = PG_INT64_MAX,
 	 .help = "so many bad rows are an error; fewer are quarantined"},
+	{"dateformat",
+	 DM_OPTION_STRING,
+	 BOTH,
+	 .help = "of dates: auto, epochsecs, epochmillisecs or a template (DD/MM/YYYY)"},
+	{"timeformat", DM_OPTION_STRING, BOTH, .help = "of timestamps: the same (DD/MM/YYYY HH24:MI:SS)"},
 	{"acceptinvchars", DM_OPTION_CHAR, BOTH, .help = "takes the place of each invalid byte"},
 	{"blanksasnull", DM_OPTION_BOOL, BOTH, .help = "text of white space only is NULL"},
 	{"emptyasnull", DM_OPTION_BOOL, BOTH, .help = "empty text is NULL, in quotes, too"},
@@ -170,6 +175,11 @@ set_tweak(DmObjScanSpec *spec, const char *name, const char *value)
 		spec->csv.header = false;
 		return true;
 	}
+	if (strcmp(name, "dateformat") == 0 || strcmp(name, "timeformat") == 0)
+	{
+		*(name[0] == 'd' ? &tweaks->date_format : &tweaks->time_format) = value;
+		return true;
+	}
 	if (strcmp(name, "acceptinvchars") == 0)
 	{
 		tweaks->replacement = value[0];
@@ -222,6 +232,8 @@ check_format_options(const DmObjScanSpec *spec, List *options)
 										   "null",
 										   "match",
 										   "ignoreheader",
+										   "dateformat",
+										   "timeformat",
 										   "acceptinvchars",
 										   "blanksasnull",
 										   "emptyasnull",

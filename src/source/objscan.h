@@ -47,7 +47,9 @@ typedef struct DmCsvTweaks
 	bool empty_as_null;
 	bool trim_blanks;
 	bool truncate_columns;
-	char replacement; /* of invalid bytes; NUL: they are an error */
+	char replacement;		 /* of invalid bytes; NUL: they are an error */
+	const char *date_format; /* of columns of type date, or NULL; see rows/convert.h */
+	const char *time_format; /* of timestamps */
 } DmCsvTweaks;
 
 typedef struct DmObjScanSpec

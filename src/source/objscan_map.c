@@ -75,6 +75,25 @@ dm_objmap_kind(const DmObjScanSpec *spec, int attribute)
 	return column_kind(TupleDescAttr(spec->desc, attribute));
 }
 
+/* Has the converter of a date or time read it in the format that the options give. */
+static void
+set_format(DmConverter *converter, Form_pg_attribute attribute, const DmCsvTweaks *tweaks)
+{
+	Oid base = getBaseType(attribute->atttypid);
+	const char *format = base == DATEOID								  ? tweaks->date_format
+						 : base == TIMESTAMPOID || base == TIMESTAMPTZOID ? tweaks->time_format
+																		  : NULL;
+
+	if (!format)
+		return;
+	if (base != attribute->atttypid)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" is of a domain, which dateformat and timeformat do not go with",
+						NameStr(attribute->attname))));
+	dm_converter_set_format(converter, attribute, format);
+}
+
 /* Enters attribute number i (from 0): its kind, its header name, and its converter if it is needed. */
 static void
 map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
@@ -96,6 +115,7 @@ map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
 	if (needed)
 	{
 		dm_converter_init(&map->converters[i], attribute);
+		set_format(&map->converters[i], attribute, &spec->tweaks);
 		map->ntargets++;
 	}
 }
