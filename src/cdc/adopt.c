@@ -186,6 +186,7 @@ table_check(Oid current, const DmDataset *dataset)
 				 errmsg("%s is not an ordinary or partitioned table", dataset->name),
 				 errdetail("Views, foreign tables, partitions and tables that inherit cannot be adopted."),
 				 errhint("Create a dataset of another name and merge from it.")));
+	dm_citus_refuse(current);
 	if (rel->rd_rel->relhasrules)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

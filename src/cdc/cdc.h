@@ -145,6 +145,9 @@ typedef struct DmStoredRow
 	TupleTableSlot *slots[DM_PARTS];
 } DmStoredRow;
 
+/* citus.c */
+extern void dm_citus_refuse(Oid relid);
+
 /* dataset.c */
 extern const DmEffectiveType *dm_effective_type(Oid type);
 extern const DmEffectiveType *dm_effective_type_named(const char *name);

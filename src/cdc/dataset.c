@@ -356,12 +356,15 @@ dm_dataset_next_merge(void)
 }
 
 /*
- * Raises unless the current user may do to both tables what a merge does (or, read_only, what a plan does), and no
- * row-level security stands between.
+ * Raises unless the current user may do to both tables what a merge does (or, read_only, what a plan does), no
+ * row-level security stands between, and the tables are of this node.
  */
 void
 dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 {
+	const Oid tables[] = {
+		dataset->current, dataset->history, dataset->sensitive, dataset->sensitive_history, dataset->feed};
+
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->history)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -377,6 +380,11 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("a table of sensitive columns of dataset %s does not exist any more", dataset->name)));
+	}
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		if (OidIsValid(tables[i]))
+			dm_citus_refuse(tables[i]);
 	}
 	if (read_only)
 	{
