@@ -24,6 +24,7 @@
 #include "source/format_options.h"
 #include "source/hive.h"
 #include "source/infer.h"
+#include "source/sniff.h"
 #include "source/source.h"
 
 /* Keys below the prefix at most. */
@@ -380,6 +381,7 @@ describe_group(const Import *import, const ObjectGroup *group, const char *name)
 	DmObjScanSpec spec = {0};
 	List *options = group_options(import, group);
 	DmInferred *inferred;
+	char *doubt;
 
 	spec.url = group_url(import, group);
 	if (!spec.url)
@@ -393,6 +395,11 @@ describe_group(const Import *import, const ObjectGroup *group, const char *name)
 	spec.listed = true;
 	spec.objects = group->objects;
 	spec.allow_empty = true;
+	doubt = dm_sniff(&spec, options, group->objects);
+	if (doubt)
+		ereport(NOTICE,
+				(errmsg("the first record of table %s is taken for a header", quote_identifier(name)),
+				 errdetail("It cannot be told: %s.", doubt)));
 	inferred = dm_infer(&spec, NULL);
 	if (!inferred || inferred->unlike)
 	{

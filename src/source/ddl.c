@@ -8,6 +8,7 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
+#include "base/options.h"
 #include "source/ddl.h"
 #include "source/objscan_internal.h"
 
@@ -56,13 +57,19 @@ dm_ddl_make(const DmObjScanSpec *spec, const DmInferred *inferred, const char *n
 	add_option(&out, "url", spec->url);
 	add_option(&out, "format", formats[spec->format]);
 	if (spec->format == DM_FORMAT_CSV)
-		add_option(&out, "header", spec->csv.header ? "true" : "false");
+	{
+		if (!dm_option_get(options, "ignoreheader"))
+			add_option(&out, "header", spec->csv.header ? "true" : "false");
+		if (spec->csv.delimiter != ',')
+			add_option(&out, "delimiter", psprintf("%c", spec->csv.delimiter));
+	}
 	foreach (cell, options)
 	{
 		DefElem *def = lfirst(cell);
 
 		if (strcmp(def->defname, "server") != 0 && strcmp(def->defname, "columns") != 0 &&
-			strcmp(def->defname, "format") != 0 && strcmp(def->defname, "header") != 0)
+			strcmp(def->defname, "format") != 0 && strcmp(def->defname, "header") != 0 &&
+			strcmp(def->defname, "delimiter") != 0)
 			add_option(&out, def->defname, defGetString(def));
 	}
 	appendStringInfoChar(&out, ')');

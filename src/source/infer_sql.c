@@ -14,6 +14,7 @@
 #include "source/ddl.h"
 #include "source/infer.h"
 #include "source/kind.h"
+#include "source/sniff.h"
 #include "source/source.h"
 
 PG_FUNCTION_INFO_V1(dm_infer_schema_sql);
@@ -57,6 +58,24 @@ put_offered(ReturnSetInfo *result, TupleDesc offered)
 	}
 }
 
+/* Finds out how the objects of a URL are written and what columns they have; NULL if there are none. Returns the options, too. */
+static DmInferred *
+infer(const char *url, Jsonb *options, DmObjScanSpec *spec, List **list)
+{
+	char *doubt;
+
+	*list = dm_source_objects_spec(url, options, spec);
+	spec->objects = dm_objscan_list(spec);
+	spec->listed = true;
+	doubt = dm_sniff(spec, *list, spec->objects);
+	if (doubt)
+		ereport(NOTICE,
+				(errmsg("the first record of \"%s\" is taken for a header", spec->url),
+				 errdetail("It cannot be told: %s.", doubt),
+				 errhint("Give the option header.")));
+	return dm_infer(spec, dm_option_get(*list, "columns"));
+}
+
 /* infer_schema(source text, options jsonb) returns a row a column. */
 PGDLLEXPORT Datum
 dm_infer_schema_sql(PG_FUNCTION_ARGS)
@@ -69,8 +88,8 @@ dm_infer_schema_sql(PG_FUNCTION_ARGS)
 	if (dm_source_is_url(given))
 	{
 		DmObjScanSpec spec;
-		List *list = dm_source_objects_spec(given, options, &spec);
-		DmInferred *inferred = dm_infer(&spec, dm_option_get(list, "columns"));
+		List *list;
+		DmInferred *inferred = infer(given, options, &spec, &list);
 
 		for (int i = 0; inferred && i < inferred->ncolumns; i++)
 			put_row(result, &inferred->columns[i], inferred->complete);
@@ -101,8 +120,8 @@ dm_foreign_table_ddl_sql(PG_FUNCTION_ARGS)
 	char *url = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char *name = quote_name(PG_GETARG_TEXT_PP(1));
 	DmObjScanSpec spec;
-	List *options = dm_source_objects_spec(url, PG_GETARG_JSONB_P(2), &spec);
-	DmInferred *inferred = dm_infer(&spec, dm_option_get(options, "columns"));
+	List *options;
+	DmInferred *inferred = infer(url, PG_GETARG_JSONB_P(2), &spec, &options);
 
 	if (!inferred)
 		ereport(ERROR,
