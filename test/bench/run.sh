@@ -1,8 +1,8 @@
 #!/bin/bash
 # run.sh: the yardsticks, as ratios, measured in a private Postgres. See docs/benchmarks.md.
 #
-#   bash test/bench/run.sh               all of them; ROWS=1000000 RUNS=5 MERGES=3 in the environment
-#   bash test/bench/run.sh scan|merge|repeat|load|copy|json|unload|s3
+#   bash test/bench/run.sh               all but large; ROWS=1000000 RUNS=5 MERGES=3 WIDE_ROWS=250000 in the environment
+#   bash test/bench/run.sh scan|merge|repeat|changed|wide|delta|large|load|copy|gzip|json|unload|s3
 #
 # Both sides of a ratio run in one server with the same settings, each step after a checkpoint, alternating; figures are
 # medians. Exit status 1 if the two sides do not give the same result or a target is missed.
@@ -13,11 +13,13 @@ DM_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 ROWS=${ROWS:-1000000}
 RUNS=${RUNS:-5}
 MERGES=${MERGES:-3}
+WIDE_ROWS=${WIDE_ROWS:-$((ROWS / 4))}
 K=k1,k2,k3,k4,k5
 N=n1,n2,n3,n4,n5,n6,n7,n8,n9,n10
 COLUMNS="$(for c in ${K//,/ }; do printf '%s uuid, ' "$c"; done)$(for c in ${N//,/ }; do printf '%s bigint, ' "$c"; done)"
 COLUMNS=${COLUMNS%, }
 missed=0
+. "$DM_REPO/test/bench/parts.sh"
 export PGOPTIONS="-c client_min_messages=warning"
 
 # Runs SQL and prints the result without decoration.
@@ -138,35 +140,12 @@ SQL
   s3_small_ms="$(median "${one[@]}") $(median "${many[@]}")"
 }
 
-# Merges both days into a new dataset, dim.dN; sets TARGET to its name, DAY1_MS and DAY2_MS.
+# Merges both days into a new dataset, dim.dN; sets TARGET to its name.
 merge_both_days() {
   MERGE=$((${MERGE:-0} + 1))
   TARGET=dim.d$MERGE
-  DAY1_MS=$(timed "SELECT * FROM datamill.cdc_merge('$TARGET', 's3://bench/day1.csv', keys => '{$K}', effective => '2019-06-18')")
-  DAY2_MS=$(timed "SELECT * FROM datamill.cdc_merge('$TARGET', 's3://bench/day2.csv', effective => '2019-06-19')")
-}
-
-# (b) Day 2 with cdc_merge, against the merge an expert writes by hand.
-bench_merge() {
-  local i hand=() ours=() expected got
-  step "merge: $MERGES alternating runs"
-  for i in $(seq "$MERGES"); do
-    psql_private -d bench -v ON_ERROR_STOP=1 -v dir="$BUCKET" -f "$DM_REPO/test/bench/merge_by_hand.sql" >"$DM_PRIVATE/bench.hand" 2>&1 ||
-      { tail "$DM_PRIVATE/bench.hand" >&2; die "merge_by_hand.sql failed"; }
-    hand+=("$(awk '/^day 2$/ { on = 1 } on && /^Time: / { sum += $2 } on && /^COMMIT/ { on = 2 } on == 2 && /^Time: / { print sum; exit }' \
-      "$DM_PRIVATE/bench.hand")")
-    merge_both_days
-    ours+=("$DAY2_MS")
-    echo "  run $i: by hand ${hand[-1]} ms, cdc_merge ${ours[-1]} ms (day 1 $DAY1_MS ms)"
-    expected=$(ask "SELECT string_agg(x, ' ' ORDER BY x) FROM (SELECT op::text || count(*) || ' ' || sum(n1) x FROM by_hand_current GROUP BY op) s")
-    got=$(ask "SELECT string_agg(x, ' ' ORDER BY x) FROM (SELECT operation::text || count(*) || ' ' || sum(n1) x FROM $TARGET GROUP BY operation) s")
-    [ "$expected" = "$got" ] || die "the current tables differ: by hand $expected, cdc_merge $got"
-    expected=$(ask "SELECT count(*) || ' ' || sum(n1) FROM by_hand_history")
-    got=$(ask "SELECT count(*) || ' ' || sum(n1) FROM ${TARGET}_history")
-    [ "$expected" = "$got" ] || die "the history tables differ: by hand $expected, cdc_merge $got"
-    ask "DROP TABLE by_hand_current, by_hand_history" >/dev/null
-  done
-  merge_ms="$(median "${hand[@]}") $(median "${ours[@]}")"
+  timed "SELECT * FROM datamill.cdc_merge('$TARGET', 's3://bench/day1.csv', keys => '{$K}', effective => '2019-06-18')" >/dev/null
+  timed "SELECT * FROM datamill.cdc_merge('$TARGET', 's3://bench/day2.csv', effective => '2019-06-19')" >/dev/null
 }
 
 # Prints "BYTES PAGES" for the relation $1 with its indexes and toast: size, and how many pages have changed since LSN $2.
@@ -180,7 +159,7 @@ pages_since() {
 
 # (c) Day 2 once more: no page of the dataset's tables may change.
 bench_repeat() {
-  local before after counts ms r result size
+  local before after counts ms r result size i list again=() scans=() source
   step "the same merge repeated"
   [ -n "${TARGET:-}" ] || merge_both_days
   ask "VACUUM $TARGET" >/dev/null
@@ -202,6 +181,17 @@ bench_repeat() {
   [ "$size" = "$(ask "SELECT pg_total_relation_size('$TARGET') + pg_total_relation_size('${TARGET}_history')")" ] ||
     { missed=1; repeat_line="$repeat_line the tables grew,"; }
   repeat_line=${repeat_line%,}
+  list="count(*), $(each "$K" 'sum(uuid_hash(@))' ', '), $(each "$N" 'sum(@)' ', ')"
+  ask "CREATE FOREIGN TABLE lake_day2 ($COLUMNS) SERVER lake OPTIONS (url 's3://bench/day2.csv', format 'csv', header 'true')" >/dev/null
+  for i in $(seq "$RUNS"); do
+    source=$(timed "SELECT $list FROM lake_day2" "$DM_PRIVATE/bench.theirs")
+    ms=$(timed "SELECT $list FROM $TARGET" "$DM_PRIVATE/bench.ours")
+    cmp -s "$DM_PRIVATE/bench.theirs" "$DM_PRIVATE/bench.ours" || die "current is not what the source is"
+    scans+=("$(awk -v a="$source" -v b="$ms" 'BEGIN { print a + b }')")
+    again+=("$(timed "SELECT * FROM datamill.cdc_merge('$TARGET', 's3://bench/day2.csv', effective => '2019-06-19')")")
+    echo "  run $i: scan of the source $source ms, of current $ms ms, cdc_merge ${again[-1]} ms"
+  done
+  repeat_ms="$(median "${scans[@]}") $(median "${again[@]}")"
 }
 
 # (d) The first load, against COPY into a table with the same primary key, and against COPY with the key added afterwards.
@@ -288,7 +278,7 @@ bench_unload() {
 
 part=${1:-all}
 case $part in
-  all | scan | merge | repeat | load | copy | json | unload | s3) ;;
+  all | scan | merge | repeat | changed | wide | delta | large | load | copy | gzip | json | unload | s3) ;;
   *) sed -n '4,5s/^# *//p' "$0" >&2; exit 2 ;;
 esac
 
@@ -305,14 +295,7 @@ trap 'cluster_use bench; cluster_stop immediate; [ -z "${RGW:-}" ] || bash "$DM_
 trap 'exit 130' INT TERM
 setup
 if [ "$part" = all ]; then
-  bench_scan
-  bench_merge
-  bench_repeat
-  bench_load
-  bench_copy
-  bench_json
-  bench_unload
-  bench_s3
+  for each_part in scan merge repeat changed wide delta load copy gzip json unload s3; do "bench_$each_part"; done
 else
   "bench_$part"
 fi
@@ -322,11 +305,20 @@ echo "$ROWS rows a day, 5 uuid keys, 10 bigint columns; $(nproc) processors, loa
 # shellcheck disable=SC2086
 {
   [ -z "${scan_ms:-}" ] || ratio "scan" file_fdw $scan_ms 0.8
-  [ -z "${merge_ms:-}" ] || ratio "day-2 merge" "by hand" ${merge_ms} 0.5
+  [ -z "${merge_ms:-}" ] || ratio "day-2 merge" "by hand" $merge_ms 0.35
+  [ -z "${changed_ms:-}" ] || ratio "merge, all rows changed" "by hand" $changed_ms 1.0
+  [ -z "${wide_ms:-}" ] || ratio "wide merge ($WIDE_ROWS rows)" "by hand" $wide_ms 0.35
+  [ -z "${wide_changed_ms:-}" ] || ratio "wide, all rows changed" "by hand" $wide_changed_ms 1.0
+  [ -z "${delta_ms:-}" ] || ratio "delta of 1,000 rows" "into ROWS / 10" $delta_ms 1.5
+  [ -z "${large_ms:-}" ] || ratio "merge of 10 x ROWS" "ROWS" $large_ms 12
+  [ -z "${large_line:-}" ] || echo "$large_line"
   [ -z "${repeat_line:-}" ] || echo "$repeat_line"
-  [ -z "${load_ms:-}" ] || ratio "first load" "COPY" $load_ms -
+  [ -z "${repeat_ms:-}" ] || ratio "unchanged merge" "both scans" $repeat_ms 1.5
+  [ -z "${load_ms:-}" ] || ratio "first load" "COPY" $load_ms 1.3
   [ -z "${load_ms:-}" ] || ratio "first load" "COPY, then key" $load_after_ms -
   [ -z "${copy_ms:-}" ] || ratio "load()" "COPY" $copy_ms 0.75
+  [ -z "${gzip_load_ms:-}" ] || ratio "load() of gzip" "gzip -dc" $gzip_load_ms 1.3
+  [ -z "${gzip_scan_ms:-}" ] || ratio "scan of gzip" "gzip -dc" $gzip_scan_ms 1.3
   [ -z "${json_ms:-}" ] || ratio "JSON lines" "COPY jsonb, to_record" $json_ms 0.5
   [ -z "${s3_ms:-}" ] || ratio "S3 scan" file_fdw $s3_ms 0.40
   [ -z "${s3_workers_ms:-}" ] || ratio "S3 scan, two workers" file_fdw $s3_workers_ms 0.25
