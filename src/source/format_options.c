@@ -69,6 +69,7 @@ static const DmOption format_table[] = {
 	 .max = PG_INT64_MAX,
 	 .help = "more rejected rows than this are an error (default: any number)"},
 	{"allow_empty", DM_OPTION_BOOL, BOTH, .help = "no matching object is not an error (default: false)"},
+	{"jsonpaths", DM_OPTION_STRING, BOTH, .help = "JSON: URL of a file with the path of each column, in order"},
 	{"manifest",
 	 DM_OPTION_BOOL,
 	 BOTH,
@@ -142,6 +143,8 @@ set_option(DmObjScanSpec *spec, const char *name, const char *value)
 		spec->reject_limit = strtoll(value, NULL, 10);
 	else if (strcmp(name, "allow_empty") == 0)
 		spec->allow_empty = dm_option_bool(name, value);
+	else if (strcmp(name, "jsonpaths") == 0)
+		spec->jsonpaths = value;
 	else if (strcmp(name, "manifest") == 0)
 		spec->manifest = dm_option_bool(name, value);
 	else if (strcmp(name, "as_of") == 0)
@@ -251,6 +254,8 @@ check_format_options(const DmObjScanSpec *spec, List *options)
 	if (dm_option_get(options, "ignoreheader") && dm_option_get(options, "header"))
 		conflict_error("options \"ignoreheader\" and \"header\" exclude each other",
 					   "header 'true' matches fields by name, ignoreheader '1' by position.");
+	if (spec->format == DM_FORMAT_CSV && spec->jsonpaths)
+		conflict_error("option \"jsonpaths\" is for JSON only", "Fields of CSV have names or positions.");
 	if (spec->format == DM_FORMAT_CSV && dm_option_get(options, "unknown_fields"))
 		conflict_error("option \"unknown_fields\" is for JSON only",
 					   "Fields of CSV that are no column are always an error.");
@@ -301,6 +306,7 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 	spec->no_hive = false;
 	spec->has_as_of = false;
 	spec->manifest = false;
+	spec->jsonpaths = NULL;
 	spec->on_error = DM_ON_ERROR_STOP;
 	spec->reject_limit = -1;
 	memset(&spec->tweaks, 0, sizeof(spec->tweaks));

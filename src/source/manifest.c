@@ -1,5 +1,5 @@
 /*
- * manifest.c: manifests.
+ * manifest.c: manifests and JSONPaths.
  *
  *     {"entries": [{"url": "s3://bucket/key", "mandatory": true, "meta": {"content_length": 123}}, ...]}
  *
@@ -72,9 +72,9 @@ find_object(DmStore *store, const char *bucket, const char *key)
 	return wanted.object;
 }
 
-/* Reads the text of a manifest. */
+/* Reads the text of a file; `what` is what messages call it. */
 static char *
-read_text(DmStore *store, const char *url)
+read_text(DmStore *store, const char *url, const char *what)
 {
 	StringInfoData text;
 	const DmObject *object;
@@ -88,12 +88,12 @@ read_text(DmStore *store, const char *url)
 	if (!object)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("manifest \"%s\" does not exist", url),
-				 errhint("With the option manifest the URL is that of one manifest, without wildcards.")));
+				 errmsg("%s \"%s\" does not exist", what, url),
+				 errhint("The URL is that of one object, without wildcards.")));
 	if (object->size > DM_MANIFEST_MAX_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("manifest \"%s\" has more than %d bytes", url, DM_MANIFEST_MAX_BYTES)));
+				 errmsg("%s \"%s\" has more than %d bytes", what, url, DM_MANIFEST_MAX_BYTES)));
 	initStringInfo(&text);
 	fetch = dm_fetch_open(store, list_make1((void *) object));
 	stream = dm_fetch_next(fetch, &object);
@@ -171,7 +171,7 @@ read_entry(const char *manifest, JsonbValue *value)
 static void
 manifest_error_context(void *arg)
 {
-	errcontext("manifest %s", (const char *) arg);
+	errcontext("%s", (const char *) arg);
 }
 
 /* Reads all entries, a list of Entry*. */
@@ -179,7 +179,7 @@ static List *
 read_entries(DmStore *store, const char *url)
 {
 	ErrorContextCallback callback = {error_context_stack, manifest_error_context, unconstify(char *, url)};
-	char *text = read_text(store, url);
+	char *text = read_text(store, url, "manifest");
 	List *entries = NIL;
 	Jsonb *json;
 	JsonbValue root;
@@ -309,4 +309,38 @@ dm_manifest_list(DmStore *store, const char *url)
 		objects = lappend(objects, entry->object);
 	}
 	return objects;
+}
+
+/* Reads a file of JSONPaths; see manifest.h. */
+List *
+dm_jsonpaths_read(DmStore *store, const char *url)
+{
+	ErrorContextCallback callback = {error_context_stack, manifest_error_context, unconstify(char *, url)};
+	char *text = read_text(store, url, "jsonpaths file");
+	List *paths = NIL;
+	Jsonb *json;
+	JsonbValue root;
+	JsonbValue *list;
+	uint32 count = 0;
+
+	error_context_stack = &callback;
+	json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	JsonbToJsonbValue(json, &root);
+	list = is_object(&root) ? member_of(&root, "jsonpaths") : NULL;
+	if (list && list->type == jbvBinary && JsonContainerIsArray(list->val.binary.data))
+		count = JsonContainerSize(list->val.binary.data);
+	for (uint32 i = 0; i < count; i++)
+	{
+		JsonbValue *path = getIthJsonbValueFromContainer(list->val.binary.data, i);
+
+		if (path->type == jbvString)
+			paths = lappend(paths, pnstrdup(path->val.string.val, path->val.string.len));
+	}
+	if (count == 0 || list_length(paths) != count)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("\"%s\" is no file of JSON paths", url),
+				 errhint("It must be like {\"jsonpaths\": [\"$.id\", \"$.user.name\"]}.")));
+	error_context_stack = callback.previous;
+	return paths;
 }

@@ -1,5 +1,5 @@
 /*
- * manifest.h: manifests, JSON objects that list the objects to read, as Redshift's COPY takes and its UNLOAD writes them.
+ * manifest.h: JSON files that say what to read, as Redshift's COPY takes them: manifests, which list objects, and JSONPaths.
  */
 #ifndef DM_MANIFEST_H
 #define DM_MANIFEST_H
@@ -15,5 +15,10 @@
  * entry is an error.
  */
 extern List *dm_manifest_list(DmStore *store, const char *url);
+/*
+ * Reads a file of Redshift's JSONPaths, {"jsonpaths": ["$.id", "$['user'][0]"]}: the paths in the order of the columns, a list of char* in
+ * the current memory context.
+ */
+extern List *dm_jsonpaths_read(DmStore *store, const char *url);
 
 #endif

@@ -188,6 +188,11 @@ dm_source_objects_open(DmSource *source, List *options, bool whole_records)
 		TupleDescInitEntry(source->offered, 1, DM_SOURCE_RECORD, TEXTOID, -1, 0);
 		return;
 	}
+	if (state->spec.jsonpaths)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option jsonpaths needs columns that are known before the objects"),
+				 errhint("Create a foreign table with it and take that as the source.")));
 	inferred = dm_infer(&state->spec, dm_option_get(options, "columns"));
 	source->offered = inferred ? dm_inferred_desc(inferred) : CreateTemplateTupleDesc(0);
 	/* what the columns were inferred from is what is read */

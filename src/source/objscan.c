@@ -20,6 +20,7 @@
 
 #include "receipt/receipt.h"
 #include "source/listing.h"
+#include "source/manifest.h"
 #include "source/objfilter.h"
 #include "source/objscan_internal.h"
 
@@ -140,6 +141,32 @@ dm_objscan_read_all(DmObjScan *scan)
 	scan->reads_all = true;
 }
 
+/* Sets the paths of the columns that are fields from a file. */
+static void
+set_paths(DmObjScan *scan)
+{
+	DmObjScanSpec *spec = &scan->spec;
+	List *paths = dm_jsonpaths_read(scan->store, spec->jsonpaths);
+	char **set = palloc0((spec->desc->natts + 1) * sizeof(char *));
+	int used = 0;
+	int columns = 0;
+
+	for (int i = 0; i < spec->desc->natts; i++)
+	{
+		if (TupleDescAttr(spec->desc, i)->attisdropped || dm_objmap_kind(spec, i) != DM_OBJ_FIELD)
+			continue;
+		columns++;
+		if (used < list_length(paths))
+			set[i] = list_nth(paths, used++);
+	}
+	if (columns != list_length(paths))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("\"%s\" has %d paths for %d columns", spec->jsonpaths, list_length(paths), columns),
+				 errhint("It must have one path for each column, in their order.")));
+	spec->paths = set;
+}
+
 /* Lists the objects; opens none yet. What spec points to must outlive the scan. */
 DmObjScan *
 dm_objscan_begin(const DmObjScanSpec *spec)
@@ -157,10 +184,12 @@ dm_objscan_begin(const DmObjScanSpec *spec)
 	scan->null_len = (int) strlen(spec->csv.null);
 	if (spec->on_error != DM_ON_ERROR_STOP)
 		scan->batch = dm_objbatch_make(scan);
+	scan->store = dm_store_open(spec->server, spec->user);
+	if (spec->jsonpaths)
+		set_paths(scan);
 	scan->map = dm_objmap_make(&scan->spec);
 	if (spec->format != DM_FORMAT_CSV)
 		scan->json_map = dm_objjson_make(scan->map);
-	scan->store = dm_store_open(spec->server, spec->user);
 	list_objects(scan);
 	scan->objects = scan->listed;
 	dm_progress_expect(list_length(scan->objects), dm_objscan_size(scan)); /* for whoever watches */

@@ -62,12 +62,13 @@ typedef struct DmObjScanSpec
 	bool unknown_is_error; /* JSON: a member that is no column is one */
 	DmCsvTweaks tweaks;
 	DmMatch match;
-	DmOnError on_error; /* other than stop: all columns are converted, so that every query sees the same rows */
-	int64 reject_limit; /* more rejected rows are an error; -1: any number */
-	bool allow_empty;	/* no matching object is not an error */
-	bool no_hive;		/* steps name=... of the URL are no columns */
-	bool manifest;		/* the URL is that of a manifest, which names the objects */
-	bool has_as_of;		/* objects are read as they were at a time */
+	DmOnError on_error;	   /* other than stop: all columns are converted, so that every query sees the same rows */
+	int64 reject_limit;	   /* more rejected rows are an error; -1: any number */
+	bool allow_empty;	   /* no matching object is not an error */
+	bool no_hive;		   /* steps name=... of the URL are no columns */
+	const char *jsonpaths; /* URL of a file with the paths of the columns, in their order, or NULL */
+	bool manifest;		   /* the URL is that of a manifest, which names the objects */
+	bool has_as_of;		   /* objects are read as they were at a time */
 	TimestampTz as_of;
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
