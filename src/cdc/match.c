@@ -472,7 +472,8 @@ batch_probe(DmMatcher *matcher)
 	DmMergeCounts *counts = matcher->spec.apply.counts;
 	DmProbe *probe;
 
-	if (matcher->keys || matcher->spec.stamp || matcher->spec.live_rows < (int64) batch->nrows * ROWS_A_PROBE)
+	if (matcher->keys || matcher->spec.stamp ||
+		matcher->spec.live_rows < (int64) batch->nrows * ROWS_A_PROBE * dm_leaves_count(matcher->leaves))
 		return false;
 	probe = dm_probe_begin(matcher->spec.apply.current[0], matcher->spec.apply.shape->parts[0], matcher->snapshot);
 	if (!probe)

@@ -1,6 +1,6 @@
 /*
  * probe.c: finds the rows of a key in a table of a dataset by its primary key, or by another unique index, of which the
- * dataset's keys are all columns or the first ones.
+ * dataset's keys are all columns or the first ones. In a partitioned table each partition is asked.
  */
 #include "postgres.h"
 
@@ -14,6 +14,7 @@
 
 #include "base/compat.h"
 #include "cdc/probe.h"
+#include "rows/table_leaves.h"
 
 struct DmProbe
 {
@@ -23,22 +24,32 @@ struct DmProbe
 	int nkeys;
 	ScanKeyData keys[INDEX_MAX_KEYS];
 	int columns[INDEX_MAX_KEYS]; /* the wanted column of each key of the index */
+	DmLeaves *leaves;			 /* of a partitioned table, which has none of the above; else NULL */
+	DmProbe **probes;			 /* one a partition */
+	int at;						 /* the one asked for the next row */
 };
 
+static DmProbe *partitions_begin(Relation rel, const DmShape *shape, Snapshot snapshot);
 static bool index_maps(Relation rel, Relation index, const DmShape *shape, int columns[INDEX_MAX_KEYS]);
 static void keys_init(DmProbe *probe);
 
 /*
  * Opens the primary key of rel for probing under the snapshot, or another unique index, in the current memory context.
- * Returns NULL if there is none that starts with exactly the dataset's keys; a partitioned table has none of the whole.
+ * Returns NULL if there is none that starts with exactly the dataset's keys, be it in one partition.
  */
 DmProbe *
 dm_probe_begin(Relation rel, const DmShape *shape, Snapshot snapshot)
 {
-	DmProbe *probe = palloc0(sizeof(DmProbe));
-	List *indexes = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? NIL : RelationGetIndexList(rel);
-	Oid primary = indexes ? dm_primary_key_index(rel) : InvalidOid;
+	DmProbe *probe;
+	List *indexes;
+	Oid primary;
 	ListCell *cell;
+
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		return partitions_begin(rel, shape, snapshot);
+	probe = palloc0(sizeof(DmProbe));
+	indexes = RelationGetIndexList(rel);
+	primary = dm_primary_key_index(rel);
 
 	probe->context = CurrentMemoryContext;
 	if (OidIsValid(primary))
@@ -59,6 +70,28 @@ dm_probe_begin(Relation rel, const DmShape *shape, Snapshot snapshot)
 	return probe;
 }
 
+/* As dm_probe_begin, of a partitioned table. */
+static DmProbe *
+partitions_begin(Relation rel, const DmShape *shape, Snapshot snapshot)
+{
+	DmProbe *probe = palloc0(sizeof(DmProbe));
+	int count;
+
+	probe->context = CurrentMemoryContext;
+	probe->leaves = dm_leaves_open(rel);
+	count = dm_leaves_count(probe->leaves);
+	probe->probes = palloc0(sizeof(DmProbe *) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+	{
+		probe->probes[i] = dm_probe_begin(dm_leaves_relation(probe->leaves, i), shape, snapshot);
+		if (probe->probes[i])
+			continue;
+		dm_probe_end(probe);
+		return NULL;
+	}
+	return probe;
+}
+
 /*
  * Starts to look for the rows with the key in values (of the wanted columns), which must live until found. nulls: NULL if
  * none of them can be.
@@ -66,8 +99,16 @@ dm_probe_begin(Relation rel, const DmShape *shape, Snapshot snapshot)
 void
 dm_probe_start(DmProbe *probe, const Datum *values, const bool *nulls)
 {
-	MemoryContext caller = MemoryContextSwitchTo(probe->context); /* the scan keeps what it allocates */
+	MemoryContext caller;
 
+	if (probe->leaves)
+	{
+		for (int i = 0; i < dm_leaves_count(probe->leaves); i++)
+			dm_probe_start(probe->probes[i], values, nulls);
+		probe->at = 0;
+		return;
+	}
+	caller = MemoryContextSwitchTo(probe->context); /* the scan keeps what it allocates */
 	for (int i = 0; i < probe->nkeys; i++)
 	{
 		bool isnull = nulls && nulls[probe->columns[i]];
@@ -83,9 +124,23 @@ dm_probe_start(DmProbe *probe, const Datum *values, const bool *nulls)
 bool
 dm_probe_next(DmProbe *probe, TupleTableSlot *slot)
 {
-	MemoryContext caller = MemoryContextSwitchTo(probe->context);
-	bool found = index_getnext_slot(probe->scan, ForwardScanDirection, slot);
+	MemoryContext caller;
+	bool found;
 
+	for (; probe->leaves && probe->at < dm_leaves_count(probe->leaves); probe->at++)
+	{
+		if (!dm_probe_next(probe->probes[probe->at], dm_leaves_slot(probe->leaves, probe->at)))
+			continue;
+		dm_leaves_take(probe->leaves, probe->at, slot);
+		return true;
+	}
+	if (probe->leaves)
+	{
+		ExecClearTuple(slot);
+		return false;
+	}
+	caller = MemoryContextSwitchTo(probe->context);
+	found = index_getnext_slot(probe->scan, ForwardScanDirection, slot);
 	MemoryContextSwitchTo(caller);
 	return found;
 }
@@ -94,6 +149,13 @@ dm_probe_next(DmProbe *probe, TupleTableSlot *slot)
 void
 dm_probe_end(DmProbe *probe)
 {
+	if (probe->leaves)
+	{
+		for (int i = 0; i < dm_leaves_count(probe->leaves) && probe->probes[i]; i++)
+			dm_probe_end(probe->probes[i]);
+		dm_leaves_close(probe->leaves);
+		return;
+	}
 	index_endscan(probe->scan);
 	index_close(probe->index, NoLock);
 }

@@ -111,6 +111,34 @@ dm_leaves_are_many(const DmLeaves *leaves)
 	return leaves->count != 1 || leaves->leaves[0].slot;
 }
 
+/* Returns how many tables hold the rows. */
+int
+dm_leaves_count(const DmLeaves *leaves)
+{
+	return leaves->count;
+}
+
+/* Returns one of them. */
+Relation
+dm_leaves_relation(const DmLeaves *leaves, int leaf)
+{
+	return leaves->leaves[leaf].rel;
+}
+
+/* Returns a partition's own slot. */
+TupleTableSlot *
+dm_leaves_slot(const DmLeaves *leaves, int leaf)
+{
+	return leaves->leaves[leaf].slot;
+}
+
+/* Puts the row in a partition's own slot into one of the whole, whose values stay the partition's. */
+void
+dm_leaves_take(DmLeaves *leaves, int leaf, TupleTableSlot *slot)
+{
+	(void) row_take(&leaves->leaves[leaf], slot);
+}
+
 /* Begins to read all rows. */
 void
 dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot)
