@@ -11,13 +11,14 @@ use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_rgw start_faults start_keys s3 keys_set keys_log fault_log sql_error quote make_server);
+our @EXPORT = qw(start_rgw start_faults start_keys s3 rgw_requests keys_set keys_log fault_log sql_error quote make_server);
 
 our $lib = $ENV{DM_LIB} or die 'DM_LIB is not set: run bash test/run.sh tap';
 our %rgw;
 our %faults;
 our %keys;
 my $last_pid;
+my $marks = 0;
 my $owner = $$;
 $SIG{$_} = sub { exit 1 } for qw(INT TERM HUP); # so that END below runs
 
@@ -58,6 +59,23 @@ sub s3
 	my ($out, $err);
 	IPC::Run::run([ 'python3', "$lib/s3.py", @_ ], '<', \'', '>', \$out, '2>', \$err) or die "s3.py @_: $err";
 	return $out;
+}
+
+# Runs a function; returns what RGW's own log says was asked of it meanwhile: "METHOD PATH?QUERY", a string each.
+sub rgw_requests
+{
+	my ($file, $mark) = ("$rgw{dir}/client.rgw.a.log", 'mark' . ++$marks);
+	my $from = -s $file;
+	$_[0]->();
+	HTTP::Tiny->new->get("$rgw{http}/$mark");
+	for (1 .. 600)
+	{
+		my @requests = map { /beast: .*?"(\w+ \S+) HTTP/ ? $1 : () } split /\n/, slurp_file($file, $from);
+		my ($end) = grep { $requests[$_] =~ m{^GET /$mark} } 0 .. $#requests;
+		return @requests[ 0 .. $end - 1 ] if defined $end;
+		select undef, undef, undef, 0.05;
+	}
+	die 'RGW wrote no log';
 }
 
 # Starts the fault server. Returns (http => URL, https => URL, ca, pid).

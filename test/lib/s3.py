@@ -7,6 +7,7 @@ the other way round. The signature is its own, not the extension's.
     s3.py put BUCKET KEY [TEXT]         write TEXT, or standard input
     s3.py get BUCKET KEY                print an object
     s3.py many BUCKET PREFIX N          write PREFIX00000.csv .. with "id,v" and one row each
+    s3.py fill BUCKET FILE              write the objects of a file: a line each, JSON [key, text]
     s3.py rm BUCKET KEY
     s3.py ls BUCKET                     keys of the first 1000 objects
     s3.py list BUCKET PREFIX            size and key, a line each
@@ -24,6 +25,7 @@ import hashlib
 import hmac
 import html
 import http.client
+import json
 import os
 import re
 import sys
@@ -78,6 +80,15 @@ def many(bucket, prefix, count):
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(put, range(count)))
+
+
+def fill(bucket, file):
+    def put(line):
+        key, text = json.loads(line)
+        call("PUT", path_of(bucket, key), text.encode())
+
+    with open(file, encoding="utf-8") as lines, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, lines))
 
 
 def sts(seconds):
@@ -145,6 +156,8 @@ def main(command, *args):
         begin(args[0], args[1], int(args[2]))
     elif command == "many":
         many(args[0], args[1], int(args[2]))
+    elif command == "fill":
+        fill(*args)
     elif command == "sts":
         sts(int(args[0]))
     else:
