@@ -178,6 +178,14 @@ dm_estate_set_relation(EState *estate, RangeTblEntry *rte, const Bitmapset *upda
 #define dm_parse_type(text, type, typmod) parseTypeString(text, type, typmod, false)
 #endif
 
+/* 16 lets columns be missing, if told to. */
+#include "access/attmap.h"
+#if PG_VERSION_NUM >= 160000
+#define dm_attrmap_by_name(in, out) build_attrmap_by_name_if_req(in, out, false)
+#else
+#define dm_attrmap_by_name(in, out) build_attrmap_by_name_if_req(in, out)
+#endif
+
 /* 18 keeps a compact copy of each attribute: to be called after one was changed in place. */
 #if PG_VERSION_NUM >= 180000
 #define dm_attribute_changed(desc, i) populate_compact_attribute(desc, i)

@@ -100,7 +100,7 @@ leaf_open(DmLeaves *leaves, Oid relid)
 				 errhint("Detach it: a dataset's rows are in tables of this database.")));
 	leaf->rel = table_open(relid, NoLock);
 	leaf->slot = table_slot_create(leaf->rel, NULL);
-	leaf->map = build_attrmap_by_name_if_req(RelationGetDescr(leaf->rel), RelationGetDescr(leaves->whole));
+	leaf->map = dm_attrmap_by_name(RelationGetDescr(leaf->rel), RelationGetDescr(leaves->whole));
 	leaves->count++;
 }
 
