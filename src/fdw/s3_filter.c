@@ -139,6 +139,24 @@ dm_s3_filter_begin(ForeignScanState *node, const DmObjScanSpec *spec)
 	return exprs == NIL ? NULL : dm_objfilter_make(spec, exprs, states, CreateExprContext(node->ss.ps.state));
 }
 
+/*
+ * Returns a copy of an expression whose executor parameters look like those of a statement: where they come from is known to the plan's
+ * nodes above, which EXPLAIN does not hand on here. Both are shown as $n.
+ */
+static Node *
+show_params(Node *node, void *context)
+{
+	Param *param;
+
+	if (!node)
+		return NULL;
+	if (!IsA(node, Param))
+		return expression_tree_mutator(node, show_params, context);
+	param = copyObject(castNode(Param, node));
+	param->paramkind = PARAM_EXTERN;
+	return (Node *) param;
+}
+
 /* Returns the conditions of a scan as EXPLAIN shows conditions, or NULL if there are none. */
 char *
 dm_s3_filter_text(ForeignScanState *node, ExplainState *es)
@@ -147,7 +165,7 @@ dm_s3_filter_text(ForeignScanState *node, ExplainState *es)
 
 	if (plan->fdw_exprs == NIL)
 		return NULL;
-	return deparse_expression((Node *) make_ands_explicit(plan->fdw_exprs),
+	return deparse_expression(show_params((Node *) make_ands_explicit(plan->fdw_exprs), NULL),
 							  set_deparse_context_plan(es->deparse_cxt, &plan->scan.plan, NIL),
 							  list_length(es->rtable) > 1 || es->verbose,
 							  false);
