@@ -48,21 +48,23 @@ CREATE TABLE datamill.receipt_log (
   outputs jsonb NOT NULL,
   started_at timestamptz NOT NULL,
   finished_at timestamptz NOT NULL,
-  owner regrole NOT NULL
+  owner regrole NOT NULL,
+  run_id bigint
 );
 CREATE INDEX receipt_log_id_idx ON datamill.receipt_log (id);
+CREATE INDEX receipt_log_run_id_idx ON datamill.receipt_log (run_id) WHERE run_id IS NOT NULL;
 REVOKE ALL ON datamill.receipt_log FROM PUBLIC;
 COMMENT ON TABLE datamill.receipt_log IS 'Rows behind datamill.receipts; written by the library only.';
 SELECT pg_catalog.pg_extension_config_dump('datamill.receipt_log', '');
 SELECT pg_catalog.pg_extension_config_dump('datamill.receipt_log_receipt_no_seq', '');
 
 CREATE VIEW datamill.receipts WITH (security_barrier) AS
-SELECT r.receipt_no, r.id, r.kind, r.definition, r.arguments, r.inputs, r.outputs, r.started_at, r.finished_at, r.owner
+SELECT r.receipt_no, r.id, r.kind, r.definition, r.arguments, r.inputs, r.outputs, r.started_at, r.finished_at, r.owner, r.run_id
 FROM datamill.receipt_log r
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = r.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
 GRANT SELECT ON datamill.receipts TO PUBLIC;
 COMMENT ON VIEW datamill.receipts IS
-  'What each operation read and wrote, for the roles that the caller is a member of. id is sha256 over kind, definition, arguments and inputs: the same work on the same bytes has the same id. inputs: uri, etag, version, sha256 (of the bytes as stored), size in bytes, rows. outputs: uri and counts.';
+  'What each operation read and wrote, for the roles that the caller is a member of. id is sha256 over kind, definition, arguments and inputs: the same work on the same bytes has the same id. inputs: uri, etag, version, sha256 (of the bytes as stored), size in bytes, rows. outputs: uri and counts. run_id: the run of a job that it was written in, or NULL.';
 
 CREATE TABLE datamill.reject_log (
   reject_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -374,3 +376,245 @@ RETURNS SETOF timestamptz
 AS 'MODULE_PATHNAME', 'dm_cron_next_sql' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION datamill.cron_next(text, text, timestamptz, integer) IS
   'The next n times, after a given one, at which a schedule is due in a time zone. A schedule is a cron expression of five fields (names, ranges, lists, steps, $ or L for the last day of the month), a macro (@hourly, @daily, @weekly, @monthly, @yearly), an interval (every 30 s, rate(5 minutes), 30 seconds; counted from `after`), @reboot or @after (no times). Where the clock is put forward, a time that is jumped over comes at the change; where it is put back, one that comes twice counts the first time; expressions whose minutes or hours begin with * follow elapsed time instead. Errors: 22023 no schedule, no time zone, or days that never come.';
+
+CREATE TABLE datamill.pool_catalog (
+  name text PRIMARY KEY,
+  slots integer NOT NULL CHECK (slots >= 0)
+);
+INSERT INTO datamill.pool_catalog VALUES ('default', 1000);
+REVOKE ALL ON datamill.pool_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.pool_catalog IS 'Rows behind datamill.pools; written by the library only.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.pool_catalog', $$WHERE name <> 'default'$$);
+
+CREATE TABLE datamill.job_catalog (
+  job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL,
+  owner regrole NOT NULL,
+  body text NOT NULL,
+  schedule text,
+  timezone text NOT NULL,
+  watch text,
+  when_sql text,
+  overlap text NOT NULL,
+  missed text NOT NULL,
+  catchup interval NOT NULL,
+  timeout interval NOT NULL,
+  retries integer NOT NULL,
+  backoff interval NOT NULL,
+  suspend_after integer NOT NULL,
+  pool text NOT NULL,
+  arguments jsonb NOT NULL,
+  state text NOT NULL DEFAULT 'active',
+  state_reason text,
+  failures integer NOT NULL DEFAULT 0,
+  crashes integer NOT NULL DEFAULT 0,
+  next_due timestamptz,
+  not_before timestamptz,
+  anchor timestamptz NOT NULL,
+  definition text NOT NULL,
+  system_identifier bigint NOT NULL,
+  database_id oid NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  UNIQUE (owner, name)
+);
+CREATE INDEX job_catalog_due_idx ON datamill.job_catalog (next_due) WHERE state = 'active';
+CREATE INDEX job_catalog_not_before_idx ON datamill.job_catalog (not_before) WHERE not_before IS NOT NULL;
+CREATE INDEX job_catalog_watch_idx ON datamill.job_catalog (watch) WHERE watch IS NOT NULL;
+REVOKE ALL ON datamill.job_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.job_catalog IS
+  'Rows behind datamill.jobs; written by the library only. anchor is the time that intervals are counted from, definition a sha256 of what decides the result, system_identifier and database_id where the job was last created, altered or resumed, not_before the end of the pause after a crash.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.job_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.job_catalog_job_id_seq', '');
+
+CREATE TABLE datamill.dependency_catalog (
+  job_id bigint REFERENCES datamill.job_catalog ON DELETE CASCADE,
+  upstream_id bigint REFERENCES datamill.job_catalog,
+  PRIMARY KEY (job_id, upstream_id)
+);
+CREATE INDEX dependency_catalog_upstream_idx ON datamill.dependency_catalog (upstream_id);
+REVOKE ALL ON datamill.dependency_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.dependency_catalog IS 'Which jobs follow which (after of datamill.jobs); written by the library only.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.dependency_catalog', '');
+
+CREATE TABLE datamill.run_catalog (
+  run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id bigint NOT NULL,
+  name text NOT NULL,
+  owner regrole NOT NULL,
+  scheduled_time timestamptz NOT NULL,
+  attempt integer NOT NULL DEFAULT 1,
+  trigger text NOT NULL,
+  state text NOT NULL,
+  reason text,
+  arguments jsonb NOT NULL,
+  queued_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  not_before timestamptz,
+  launches integer NOT NULL DEFAULT 0,
+  started_at timestamptz,
+  finished_at timestamptz,
+  pid integer,
+  sqlstate text,
+  message text,
+  detail text,
+  commands text[],
+  result jsonb,
+  cpu_seconds double precision,
+  peak_memory bigint,
+  settled boolean NOT NULL DEFAULT false,
+  UNIQUE (job_id, scheduled_time, attempt)
+);
+CREATE INDEX run_catalog_queued_idx ON datamill.run_catalog (job_id, scheduled_time, attempt) WHERE state = 'queued';
+CREATE INDEX run_catalog_waiting_idx ON datamill.run_catalog (not_before) WHERE state = 'queued';
+CREATE INDEX run_catalog_active_idx ON datamill.run_catalog (job_id) WHERE state IN ('starting', 'running');
+CREATE INDEX run_catalog_unsettled_idx ON datamill.run_catalog (run_id) WHERE finished_at IS NOT NULL AND NOT settled;
+CREATE INDEX run_catalog_finished_idx ON datamill.run_catalog (finished_at);
+REVOKE ALL ON datamill.run_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.run_catalog IS
+  'Rows behind datamill.runs; written by the library only. They outlive their job. launches counts processes started for it, settled tells that the scheduler drew its conclusions (retry, what follows, suspension).';
+SELECT pg_catalog.pg_extension_config_dump('datamill.run_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.run_catalog_run_id_seq', '');
+
+CREATE TABLE datamill.event_log (
+  event_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  event text NOT NULL,
+  owner regrole NOT NULL,
+  job_id bigint,
+  run_id bigint,
+  payload jsonb NOT NULL DEFAULT '{}',
+  happened_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+REVOKE ALL ON datamill.event_log FROM PUBLIC;
+COMMENT ON TABLE datamill.event_log IS
+  'Rows behind datamill.events; written by the library only.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.event_log', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.event_log_event_no_seq', '');
+
+CREATE VIEW datamill.pools WITH (security_barrier) AS
+SELECT p.name, p.slots,
+  (SELECT pg_catalog.count(*) FROM datamill.run_catalog r JOIN datamill.job_catalog j USING (job_id)
+   WHERE j.pool = p.name AND r.state IN ('starting', 'running')) AS used
+FROM datamill.pool_catalog p;
+GRANT SELECT ON datamill.pools TO PUBLIC;
+COMMENT ON VIEW datamill.pools IS 'Pools, which limit how many runs go on at once: how many a pool allows (slots) and how many go on (used).';
+
+CREATE VIEW datamill.jobs WITH (security_barrier) AS
+SELECT j.job_id, j.name, j.owner, j.body, j.schedule, j.timezone,
+  ARRAY(SELECT u.name FROM datamill.dependency_catalog d JOIN datamill.job_catalog u ON u.job_id = d.upstream_id
+        WHERE d.job_id = j.job_id ORDER BY u.name) AS after,
+  j.watch, j.when_sql, j.overlap, j.missed, j.catchup, j.timeout, j.retries, j.backoff, j.suspend_after, j.pool, j.arguments,
+  j.state, j.state_reason, j.failures, j.next_due, j.not_before, j.definition, j.created_at
+FROM datamill.job_catalog j
+WHERE pg_catalog.pg_has_role(j.owner, 'USAGE');
+GRANT SELECT ON datamill.jobs TO PUBLIC;
+COMMENT ON VIEW datamill.jobs IS
+  'Jobs of the roles that the caller is a member of: what they run, when, their policies, state (active, paused, suspended, broken) with its reason, failures in a row, when they are next due, and until when they wait after a crash (not_before).';
+
+CREATE VIEW datamill.runs WITH (security_barrier) AS
+SELECT r.run_id, r.job_id, r.name, r.owner, r.scheduled_time, r.attempt, r.trigger, r.state, r.reason, r.arguments, r.queued_at, r.not_before,
+  r.started_at, r.finished_at, r.finished_at - r.started_at AS duration, r.pid, r.sqlstate, r.message, r.detail, r.commands, r.result,
+  r.cpu_seconds, r.peak_memory,
+  ARRAY(SELECT c.id FROM datamill.receipt_log c WHERE c.run_id = r.run_id ORDER BY c.receipt_no) AS receipts
+FROM datamill.run_catalog r
+WHERE pg_catalog.pg_has_role(r.owner, 'USAGE');
+GRANT SELECT ON datamill.runs TO PUBLIC;
+COMMENT ON VIEW datamill.runs IS
+  'Runs of the jobs of the roles that the caller is a member of: state (queued, starting, running, succeeded, failed, crashed, cancelled, skipped, timed_out) with its reason, times, error (sqlstate, message, detail), the command tags of its statements, the rows of the last one that returned any as a jsonb array (result; at most 100 rows), CPU seconds and the peak of resident memory (bytes) of its process, and ids of its receipts. They stay when the job is dropped, for datamill.run_retention.';
+
+CREATE VIEW datamill.next_runs WITH (security_barrier) AS
+SELECT j.job_id, j.name, j.owner, j.schedule, j.timezone, GREATEST(j.next_due, j.not_before) AS next_due, j.next_due AT TIME ZONE j.timezone AS local_time
+FROM datamill.job_catalog j
+WHERE j.state = 'active' AND j.next_due IS NOT NULL
+  AND pg_catalog.pg_has_role(j.owner, 'USAGE');
+GRANT SELECT ON datamill.next_runs TO PUBLIC;
+COMMENT ON VIEW datamill.next_runs IS
+  'When each active job of the roles that the caller is a member of is next due, also as local time in the time zone of the job.';
+
+CREATE VIEW datamill.events WITH (security_barrier) AS
+SELECT e.event_no, e.event, e.owner, e.job_id, e.run_id, e.payload, e.happened_at
+FROM datamill.event_log e
+WHERE pg_catalog.pg_has_role(e.owner, 'USAGE');
+GRANT SELECT ON datamill.events TO PUBLIC;
+COMMENT ON VIEW datamill.events IS
+  'What happened to jobs of the roles that the caller is a member of: failure, recovered, success, suspended, broken; and what bodies told by emit().';
+
+CREATE FUNCTION datamill.create_job(
+  name text, body text, schedule text DEFAULT NULL, timezone text DEFAULT 'UTC', after text[] DEFAULT NULL, watch text DEFAULT NULL,
+  when_sql text DEFAULT NULL, overlap text DEFAULT 'skip', missed text DEFAULT 'once', catchup interval DEFAULT '1 day',
+  timeout interval DEFAULT '1 hour', retries integer DEFAULT 0, backoff interval DEFAULT '30 s', suspend_after integer DEFAULT 10,
+  pool text DEFAULT 'default', owner regrole DEFAULT NULL, arguments jsonb DEFAULT '{}')
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_create_job_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.create_job(text, text, text, text, text[], text, text, text, text, interval, interval, integer, interval, integer, text, regrole, jsonb) IS
+  'Stores a job and returns its id. body: SQL statements; those that may be in one transaction are (CALL, VACUUM and their like end it), and the last ends together with the success of the run. schedule: as in cron_next, NULL for none. after: names of jobs that must have succeeded for a scheduled time, which starts this one for it. when_sql: a query whose one value must be true, else the run is skipped. overlap: what a due time does while a run of the job goes on (skip, queue, cancel the older one, allow). missed: what becomes of due times while nothing could run (skip, once for the latest, all within catchup). timeout of a run. retries after transient errors, waiting backoff, twice that, and so on. suspend_after so many failures in a row (0: never). owner: the role it runs as, NULL for the current one; the caller must be able to SET ROLE to it, and it must be able to log in. arguments: an object for datamill.arguments(). Errors: 42601 body, 22023 schedule, time zone or policy, 42501 owner, 42710 the owner has a job of this name, 42704 no such job (after) or pool, 42P17 a circle of jobs.';
+
+CREATE FUNCTION datamill.alter_job(name text, options jsonb) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_alter_job_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.alter_job(text, jsonb) IS
+  'Changes what is given of a job: the keys of options are the parameters of create_job, name among them. null takes schedule, after, watch or when_sql away. Errors: those of create_job; 42704 no such job; 22023 unknown key.';
+
+CREATE FUNCTION datamill.drop_job(name text, force boolean DEFAULT false) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_drop_job_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.drop_job(text, boolean) IS
+  'Drops a job; its runs and receipts stay. A run of it that goes on is an error (55006), or with force it is cancelled and takes back what it did. Errors: 42704 no such job; 42725 several roles have one of this name; 2BP01 another job follows it.';
+
+CREATE FUNCTION datamill.pause(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_pause_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.pause(text) IS 'Sets a job to paused: nothing starts it but run() until resume(). A run that goes on is left alone. Errors: 42704 no such job.';
+
+CREATE FUNCTION datamill.resume(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_resume_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.resume(text) IS
+  'Sets a paused, suspended or broken job to active; times that it missed are treated by its policy (missed). Errors: 42704 no such job; those of create_job when the job as it stands is not valid any more.';
+
+CREATE FUNCTION datamill.run(name text, arguments jsonb DEFAULT '{}') RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_run_job_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.run(text, jsonb) IS
+  'Queues a run of a job for now, also of a paused one, and returns its id; it starts when the transaction commits. arguments (an object) come over those of the job. Errors: 42704 no such job; 22023 arguments are no object.';
+
+CREATE FUNCTION datamill.retry(run_id bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_retry_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.retry(bigint) IS
+  'Queues another attempt of a run that is over, for the same scheduled time and with the same arguments, and returns its id. Errors: 42704 no such run or its job is gone; 55000 it is not over, or a later attempt is not.';
+
+CREATE FUNCTION datamill.backfill(name text, range tstzrange, step interval DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_backfill_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.backfill(text, tstzrange, interval) IS
+  'Queues a run for each time in the range that the schedule is due (or each step from its lower bound), oldest first and one after another; times that have a run which succeeded are left out. Returns how many. Errors: 42704 no such job; 22023 no bounds, or more than 100,000 times; 55000 no schedule and no step.';
+
+CREATE FUNCTION datamill.cancel(run_id bigint) RETURNS boolean
+AS 'MODULE_PATHNAME', 'dm_cancel_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.cancel(bigint) IS
+  'Cancels a run: a queued one when the transaction commits, one that goes on at once (and what does not end within datamill.cancel_grace is terminated). False if it was over. Errors: 42704 no such run.';
+
+CREATE FUNCTION datamill.set_pool(name text, slots integer) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_set_pool_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION datamill.set_pool(text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION datamill.set_pool(text, integer) IS
+  'Makes a pool, or sets how many of its runs may go on at once (0 holds all back). For superusers and whom they grant it to. Errors: 22023 slots below zero.';
+
+CREATE FUNCTION datamill.explain_schedule(name text) RETURNS text
+AS 'MODULE_PATHNAME', 'dm_explain_schedule_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.explain_schedule(text) IS
+  'Says in words when a job runs next and why, or why it does not. Errors: 42704 no such job.';
+
+CREATE FUNCTION datamill.accept_jobs() RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_accept_jobs_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.accept_jobs() IS
+  'Sets to active those jobs of the roles that the caller is a member of which were paused because this database was restored or copied; returns how many.';
+
+CREATE FUNCTION datamill.scheduled_time() RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'dm_scheduled_time_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.scheduled_time() IS 'Inside a run, the time it was scheduled for, the same in each attempt; elsewhere now().';
+
+CREATE FUNCTION datamill.arguments() RETURNS jsonb
+AS 'MODULE_PATHNAME', 'dm_arguments_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.arguments() IS 'Inside a run, the arguments of the run; elsewhere {}.';
+
+CREATE FUNCTION datamill.run_id() RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_run_id_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.run_id() IS 'Inside a run, its id; elsewhere NULL.';
+
+CREATE FUNCTION datamill.emit(event text, payload jsonb DEFAULT '{}') RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_emit_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.emit(text, jsonb) IS
+  'Notes an event of the current user, which starts the jobs that watch it (watch => ''event:name'') when the transaction commits; returns its number. Errors: 22023 a name of datamill''s own events.';

@@ -4,8 +4,10 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 
 #include "base/guc.h"
+#include "job/launcher.h"
 #include "load/load.h"
 
 PG_MODULE_MAGIC;
@@ -18,4 +20,7 @@ _PG_init(void)
 {
 	dm_guc_init();
 	dm_copy_hook_init();
+	dm_database_hook_init();
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
+		dm_launcher_init();
 }

@@ -111,7 +111,8 @@ test_cluster() {
   test_cluster_made=yes
   cluster_use test
   cluster_make "fsync = off" "max_prepared_transactions = 10" "wal_level = logical" "shared_buffers = 128MB" \
-    "log_min_messages = warning" "log_error_verbosity = default" "log_statement = all"
+    "log_min_messages = warning" "log_error_verbosity = default" "log_statement = all" \
+    "shared_preload_libraries = 'datamill'" "datamill.scheduler = off"
   test_copy
   copy_for_server "$DM_REPO/test/data/buckets" "$DM_CLUSTER/buckets"
   server_folder "$DM_CLUSTER/tmp"

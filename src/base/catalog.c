@@ -12,11 +12,14 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "base/catalog.h"
 
@@ -37,6 +40,9 @@ dm_catalog_begin(DmCatalogScope *scope)
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option(
 		"search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	scope->has_snapshot = !ActiveSnapshotSet();
+	if (scope->has_snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 }
 
@@ -45,6 +51,8 @@ void
 dm_catalog_end(DmCatalogScope *scope)
 {
 	SPI_finish();
+	if (scope->has_snapshot)
+		PopActiveSnapshot();
 	AtEOXact_GUC(true, scope->guc_level);
 	SetUserIdAndSecContext(scope->user, scope->security_context);
 }
@@ -61,6 +69,96 @@ dm_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const 
 	if (code < 0)
 		elog(ERROR, "catalog statement failed: %s: %s", SPI_result_code_string(code), sql);
 	return SPI_processed;
+}
+
+/* Adds a parameter. */
+void
+dm_args_add(DmCatalogArgs *args, Oid type, Datum value, bool is_null)
+{
+	Assert(args->n < DM_CATALOG_ARGS);
+	args->types[args->n] = type;
+	args->values[args->n] = value;
+	args->nulls[args->n] = is_null ? 'n' : ' ';
+	args->n++;
+}
+
+/* Adds a text; NULL for NULL. */
+void
+dm_args_text(DmCatalogArgs *args, const char *value)
+{
+	dm_args_add(args, TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0, !value);
+}
+
+/* Adds a bigint. */
+void
+dm_args_int8(DmCatalogArgs *args, int64 value)
+{
+	dm_args_add(args, INT8OID, Int64GetDatum(value), false);
+}
+
+/* Adds an integer. */
+void
+dm_args_int4(DmCatalogArgs *args, int32 value)
+{
+	dm_args_add(args, INT4OID, Int32GetDatum(value), false);
+}
+
+/* Adds a timestamptz; NULL for DT_NOEND. */
+void
+dm_args_time(DmCatalogArgs *args, TimestampTz value)
+{
+	dm_args_add(args, TIMESTAMPTZOID, TimestampTzGetDatum(value), TIMESTAMP_IS_NOEND(value));
+}
+
+/* Adds an OID. */
+void
+dm_args_oid(DmCatalogArgs *args, Oid value)
+{
+	dm_args_add(args, OIDOID, ObjectIdGetDatum(value), false);
+}
+
+/* Executes one statement as dm_catalog_execute() does; args may be NULL. */
+uint64
+dm_catalog_run(const char *sql, const DmCatalogArgs *args)
+{
+	if (!args)
+		return dm_catalog_execute(sql, 0, NULL, NULL, NULL);
+	return dm_catalog_execute(sql, args->n, (Oid *) args->types, (Datum *) args->values, args->nulls);
+}
+
+/* Returns a value of the last statement's rows; valid until the scope ends. */
+Datum
+dm_catalog_value(uint64 row, int column, bool *is_null)
+{
+	Assert(row < SPI_tuptable->numvals);
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, is_null);
+}
+
+/* Returns a value as text, palloc'd in the current memory context; NULL for NULL. */
+char *
+dm_catalog_text(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+/* Returns a bigint; 0 for NULL. */
+int64
+dm_catalog_int8(uint64 row, int column)
+{
+	bool is_null;
+	Datum value = dm_catalog_value(row, column, &is_null);
+
+	return is_null ? 0 : DatumGetInt64(value);
+}
+
+/* Returns a timestamptz; DT_NOEND for NULL. */
+TimestampTz
+dm_catalog_time(uint64 row, int column)
+{
+	bool is_null;
+	Datum value = dm_catalog_value(row, column, &is_null);
+
+	return is_null ? DT_NOEND : DatumGetTimestampTz(value);
 }
 
 /* Returns the OID of the extension; raises when it is not installed in this database. */

@@ -37,12 +37,14 @@
 #define dm_namespace_aclcheck(oid, user, mode) object_aclcheck(NamespaceRelationId, oid, user, mode)
 #define dm_database_aclcheck(oid, user, mode) object_aclcheck(DatabaseRelationId, oid, user, mode)
 #define dm_relation_is_owned(oid) object_ownercheck(RelationRelationId, oid, GetUserId())
+#define dm_database_is_owned(oid) object_ownercheck(DatabaseRelationId, oid, GetUserId())
 #else
 #include "utils/acl.h"
 #define dm_server_aclcheck(oid, user, mode) pg_foreign_server_aclcheck(oid, user, mode)
 #define dm_namespace_aclcheck(oid, user, mode) pg_namespace_aclcheck(oid, user, mode)
 #define dm_database_aclcheck(oid, user, mode) pg_database_aclcheck(oid, user, mode)
 #define dm_relation_is_owned(oid) pg_class_ownercheck(oid, GetUserId())
+#define dm_database_is_owned(oid) pg_database_ownercheck(oid, GetUserId())
 #endif
 
 /* 17 renamed the resource owner and wait event interfaces; the generic event serves before that. */
@@ -200,6 +202,20 @@ dm_estate_set_relation(EState *estate, RangeTblEntry *rte, const Bitmapset *upda
 #else
 #define dm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #define dm_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* 18 took the run_once argument away. */
+#if PG_VERSION_NUM >= 180000
+#define dm_portal_run(portal, top, receiver, done) PortalRun(portal, FETCH_ALL, top, receiver, receiver, done)
+#else
+#define dm_portal_run(portal, top, receiver, done) PortalRun(portal, FETCH_ALL, top, true, receiver, receiver, done)
+#endif
+
+/* 16 tells apart who has the rights of a role and who may become it. */
+#if PG_VERSION_NUM >= 160000
+#define dm_role_can_become(member, role) member_can_set_role(member, role)
+#else
+#define dm_role_can_become(member, role) is_member_of_role(member, role)
 #endif
 
 /* tuplesort got an int of options instead of a bool in 15; its variants moved to their own header in 16. */

@@ -15,6 +15,15 @@ int dm_guc_hash_bits = 64;
 int dm_guc_csv_buffer_bytes = 256 * 1024;
 int dm_guc_split_bytes = 0;
 
+bool dm_guc_scheduler = true;
+int dm_guc_max_runs = 8;
+int dm_guc_max_runs_per_role = 0;
+bool dm_guc_superuser_jobs = true;
+int dm_guc_cancel_grace_ms = 10000;
+int dm_guc_run_retention_days = 90;
+
+static void define_job_settings(void);
+
 /* Refuses a list of hosts that has an entry which cannot be understood. */
 static bool
 check_hosts(char **value, void **extra, GucSource source)
@@ -102,5 +111,81 @@ dm_guc_init(void)
 							NULL,
 							NULL,
 							NULL);
+	define_job_settings();
 	MarkGUCPrefixReserved("datamill");
+}
+
+/* Defines the settings of jobs, which the server's configuration sets for all. */
+static void
+define_job_settings(void)
+{
+	DefineCustomBoolVariable("datamill.scheduler",
+							 "Starts jobs when they are due; off holds everything back.",
+							 NULL,
+							 &dm_guc_scheduler,
+							 true,
+							 PGC_SIGHUP,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+	DefineCustomIntVariable(
+		"datamill.max_runs",
+		"Runs of jobs that may go on at once in the cluster; each is one of max_worker_processes.",
+		NULL,
+		&dm_guc_max_runs,
+		8,
+		1,
+		100000,
+		PGC_SIGHUP,
+		0,
+		NULL,
+		NULL,
+		NULL);
+	DefineCustomIntVariable("datamill.max_runs_per_role",
+							"Runs of the jobs of one role that may go on at once in a database; 0 sets no limit.",
+							NULL,
+							&dm_guc_max_runs_per_role,
+							0,
+							0,
+							100000,
+							PGC_SIGHUP,
+							0,
+							NULL,
+							NULL,
+							NULL);
+	DefineCustomBoolVariable("datamill.superuser_jobs",
+							 "Lets jobs run whose owner is a superuser.",
+							 NULL,
+							 &dm_guc_superuser_jobs,
+							 true,
+							 PGC_SIGHUP,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+	DefineCustomIntVariable("datamill.cancel_grace",
+							"Time that a run has to end after it was cancelled, before it is terminated.",
+							NULL,
+							&dm_guc_cancel_grace_ms,
+							10000,
+							10,
+							3600 * 1000,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL,
+							NULL,
+							NULL);
+	DefineCustomIntVariable("datamill.run_retention",
+							"Days that finished runs and events are kept; 0 keeps them for ever.",
+							NULL,
+							&dm_guc_run_retention_days,
+							90,
+							0,
+							36500,
+							PGC_SIGHUP,
+							0,
+							NULL,
+							NULL,
+							NULL);
 }

@@ -43,6 +43,7 @@ struct DmReceipt
 
 static DmReceipt *open_receipt = NULL;
 static int64 last_serial = 0;
+static int64 run_of_process = 0;
 
 static void receipt_forget(void *arg);
 static char *inputs_json(const DmReceipt *receipt, bool for_id);
@@ -102,8 +103,8 @@ dm_receipt_output(DmReceipt *receipt, const DmReceiptOutput *output)
 char *
 dm_receipt_write(DmReceipt *receipt)
 {
-	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, OIDOID};
-	Datum values[8];
+	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, OIDOID, INT8OID};
+	Datum values[9];
 	DmCatalogScope scope;
 	char *id;
 
@@ -117,11 +118,12 @@ dm_receipt_write(DmReceipt *receipt)
 	values[5] = CStringGetTextDatum(outputs_json(receipt));
 	values[6] = TimestampTzGetDatum(receipt->started_at);
 	values[7] = ObjectIdGetDatum(GetUserId());
+	values[8] = Int64GetDatum(run_of_process);
 	dm_catalog_begin(&scope);
 	dm_catalog_execute(
 		"INSERT INTO datamill.receipt_log (id, kind, definition, arguments, inputs, outputs, started_at, "
-		"finished_at, owner) VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6::jsonb, $7, "
-		"clock_timestamp(), $8::regrole)",
+		"finished_at, owner, run_id) VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6::jsonb, $7, "
+		"clock_timestamp(), $8::regrole, nullif($9, 0))",
 		lengthof(types),
 		types,
 		values,
@@ -131,6 +133,20 @@ dm_receipt_write(DmReceipt *receipt)
 	dm_catalog_end(&scope);
 	MemoryContextDelete(receipt->context);
 	return id;
+}
+
+/* Has nothing been recorded? */
+bool
+dm_receipt_is_empty(const DmReceipt *receipt)
+{
+	return receipt->inputs == NIL && receipt->outputs == NIL;
+}
+
+/* Notes the run of a job that this process executes. */
+void
+dm_receipt_set_run(int64 run_id)
+{
+	run_of_process = run_id;
 }
 
 /* True while a receipt is open: scans then digest what they read. */

@@ -35,6 +35,10 @@ typedef struct DmReceipt DmReceipt;
 extern DmReceipt *dm_receipt_begin(const char *kind, const char *definition, const char *arguments);
 extern void dm_receipt_output(DmReceipt *receipt, const DmReceiptOutput *output);
 extern char *dm_receipt_write(DmReceipt *receipt);
+/* Has nothing been recorded? */
+extern bool dm_receipt_is_empty(const DmReceipt *receipt);
+/* All receipts written by this process from now on belong to a run of a job. */
+extern void dm_receipt_set_run(int64 run_id);
 
 /* For scans: true while a receipt is open, and its input. */
 extern bool dm_receipt_is_open(void);
