@@ -18,11 +18,23 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/catalog.h"
 
+/* A plan of dm_catalog_run(), by its text's address. */
+typedef struct KeptPlan
+{
+	const char *sql; /* key */
+	SPIPlanPtr plan;
+} KeptPlan;
+
+static HTAB *kept_plans = NULL;
+
+static uint64 run_kept(const char *sql, const DmCatalogArgs *args);
 static Form_pg_extension extension_read(FormData_pg_extension *form);
 
 /*
@@ -117,13 +129,50 @@ dm_args_oid(DmCatalogArgs *args, Oid value)
 	dm_args_add(args, OIDOID, ObjectIdGetDatum(value), false);
 }
 
+/* Makes this process keep the plans of what dm_catalog_run() executes: for one that executes the same again and again. */
+void
+dm_catalog_keep_plans(void)
+{
+	HASHCTL control = {.keysize = sizeof(const char *), .entrysize = sizeof(KeptPlan), .hcxt = TopMemoryContext};
+
+	kept_plans = hash_create("datamill plans", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
 /* Executes one statement as dm_catalog_execute() does; args may be NULL. */
 uint64
 dm_catalog_run(const char *sql, const DmCatalogArgs *args)
 {
+	static const DmCatalogArgs none = {0};
+
+	if (kept_plans)
+		return run_kept(sql, args ? args : &none);
 	if (!args)
 		return dm_catalog_execute(sql, 0, NULL, NULL, NULL);
 	return dm_catalog_execute(sql, args->n, (Oid *) args->types, (Datum *) args->values, args->nulls);
+}
+
+/* Executes a statement by the plan that is kept for it. Texts are constants of this library, known by their addresses. */
+static uint64
+run_kept(const char *sql, const DmCatalogArgs *args)
+{
+	bool found;
+	KeptPlan *kept = hash_search(kept_plans, &sql, HASH_ENTER, &found);
+	int code;
+
+	if (!found)
+		kept->plan = NULL;
+	if (!kept->plan)
+	{
+		SPIPlanPtr plan = SPI_prepare(sql, args->n, (Oid *) args->types);
+
+		if (!plan || SPI_keepplan(plan) != 0)
+			elog(ERROR, "catalog statement failed: %s: %s", SPI_result_code_string(SPI_result), sql);
+		kept->plan = plan;
+	}
+	code = SPI_execute_plan(kept->plan, (Datum *) args->values, args->nulls, false, 0);
+	if (code < 0)
+		elog(ERROR, "catalog statement failed: %s: %s", SPI_result_code_string(code), sql);
+	return SPI_processed;
 }
 
 /* Returns a value of the last statement's rows; valid until the scope ends. */

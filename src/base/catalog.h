@@ -32,6 +32,7 @@ extern void dm_args_int8(DmCatalogArgs *args, int64 value);
 extern void dm_args_int4(DmCatalogArgs *args, int32 value);
 extern void dm_args_time(DmCatalogArgs *args, TimestampTz value);
 extern void dm_args_oid(DmCatalogArgs *args, Oid value);
+extern void dm_catalog_keep_plans(void);
 extern uint64 dm_catalog_run(const char *sql, const DmCatalogArgs *args);
 /* Of the rows of the last statement: whether a value is NULL, and the value. Columns count from 1. */
 extern Datum dm_catalog_value(uint64 row, int column, bool *is_null);

@@ -164,8 +164,7 @@ needs_own_transaction(Node *statement)
 		case T_CreateSubscriptionStmt:
 		case T_AlterSubscriptionStmt:
 		case T_DropSubscriptionStmt: return true;
-		case T_DoStmt:
-			return ends_transactions((DoStmt *) statement);
+		case T_DoStmt: return ends_transactions((DoStmt *) statement);
 		case T_IndexStmt: return ((IndexStmt *) statement)->concurrent;
 		case T_DropStmt: return ((DropStmt *) statement)->concurrent;
 		case T_AlterTableStmt:

@@ -63,9 +63,11 @@ dm_scheduler_main(Datum main_arg)
 	set_session();
 	if (!dm_shared_scheduler_enter())
 		proc_exit(0);
+	dm_catalog_keep_plans();
 	tick_context = AllocSetContextCreate(TopMemoryContext, "datamill tick", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
+		TimestampTz started_at;
 		TimestampTz wake_at;
 
 		ResetLatch(MyLatch);
@@ -77,23 +79,32 @@ dm_scheduler_main(Datum main_arg)
 		}
 		MemoryContextReset(tick_context);
 		MemoryContextSwitchTo(tick_context);
+		started_at = GetCurrentTimestamp();
 		wake_at = tick_or_wait();
+		ereport(DEBUG1,
+				(errmsg_internal("datamill scheduler: a tick of %.1f ms",
+								 (GetCurrentTimestamp() - started_at) / 1000.0)));
 		pgstat_report_stat(false);
 		sleep_until(wake_at);
 	}
 }
 
-/* Settings that the database or its roles may have, and which must not change what happens here. */
+/*
+ * Settings that the database or its roles may have, and which must not change what happens here. Plans are made once, perhaps before there
+ * are statistics: they use indexes.
+ */
 static void
 set_session(void)
 {
 	static const char *const settings[][2] = {{"application_name", "datamill scheduler"},
 											  {"default_transaction_isolation", "read committed"},
 											  {"default_transaction_read_only", "off"},
+											  {"enable_seqscan", "off"},
 											  {"idle_in_transaction_session_timeout", "0"},
 											  {"jit", "off"},
 											  {"lock_timeout", "10s"},
 											  {"max_parallel_workers_per_gather", "0"},
+											  {"plan_cache_mode", "force_generic_plan"},
 											  {"session_replication_role", "origin"},
 											  {"statement_timeout", "0"},
 											  {"synchronous_commit", "off"}};
@@ -134,9 +145,10 @@ tick(void)
 	List *replaced = NIL;
 	List *launches = NIL;
 	bool postponed = false;
+	bool is_called;
 	DmCatalogScope scope;
 
-	dm_shared_scheduler_look();
+	is_called = dm_shared_scheduler_look() || is_first;
 	if (!extension_is_there())
 	{
 		if (dm_shared_scheduler_retire())
@@ -148,7 +160,8 @@ tick(void)
 	if (dm_guc_scheduler)
 	{
 		begin(&scope);
-		dm_settle_pause_restored();
+		if (is_called)
+			dm_settle_pause_restored();
 		if (is_first)
 			dm_due_queue_reboot();
 		dm_due_queue(now, &replaced);

@@ -278,17 +278,20 @@ dm_shared_scheduler_enter(void)
 	return entered;
 }
 
-/* The scheduler is about to look at everything: calls so far are heeded by that. */
-void
+/* The scheduler is about to look at everything: calls so far are heeded by that. Returns whether there were any. */
+bool
 dm_shared_scheduler_look(void)
 {
 	DatabaseSlot *slot;
+	bool called;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = database_find(MyDatabaseId, false);
+	called = slot && slot->called;
 	if (slot)
 		slot->called = false;
 	LWLockRelease(shared->lock);
+	return called;
 }
 
 /* The scheduler is not needed any more. False if somebody called since it looked. */

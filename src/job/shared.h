@@ -82,7 +82,7 @@ extern int dm_shared_databases(Oid *databases);
 
 /* A scheduler; false if the database has one already. */
 extern bool dm_shared_scheduler_enter(void);
-extern void dm_shared_scheduler_look(void);
+extern bool dm_shared_scheduler_look(void);
 extern bool dm_shared_scheduler_retire(void);
 /* Notes that the scheduler of this database waits for others' runs to end. */
 extern void dm_shared_scheduler_starves(bool starves);
