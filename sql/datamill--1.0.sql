@@ -404,6 +404,7 @@ CREATE TABLE datamill.job_catalog (
   suspend_after integer NOT NULL,
   pool text NOT NULL,
   arguments jsonb NOT NULL,
+  expect text[],
   state text NOT NULL DEFAULT 'active',
   state_reason text,
   failures integer NOT NULL DEFAULT 0,
@@ -501,7 +502,7 @@ CREATE VIEW datamill.jobs WITH (security_barrier) AS
 SELECT j.job_id, j.name, j.owner, j.body, j.schedule, j.timezone,
   ARRAY(SELECT u.name FROM datamill.dependency_catalog d JOIN datamill.job_catalog u ON u.job_id = d.upstream_id
         WHERE d.job_id = j.job_id ORDER BY u.name) AS after,
-  j.watch, j.when_sql, j.overlap, j.missed, j.catchup, j.timeout, j.retries, j.backoff, j.suspend_after, j.pool, j.arguments,
+  j.watch, j.when_sql, j.overlap, j.missed, j.catchup, j.timeout, j.retries, j.backoff, j.suspend_after, j.pool, j.arguments, j.expect,
   j.state, j.state_reason, j.failures, j.next_due, j.not_before, j.definition, j.created_at
 FROM datamill.job_catalog j
 WHERE pg_catalog.pg_has_role(j.owner, 'USAGE');
@@ -541,11 +542,12 @@ CREATE FUNCTION datamill.create_job(
   name text, body text, schedule text DEFAULT NULL, timezone text DEFAULT 'UTC', after text[] DEFAULT NULL, watch text DEFAULT NULL,
   when_sql text DEFAULT NULL, overlap text DEFAULT 'skip', missed text DEFAULT 'once', catchup interval DEFAULT '1 day',
   timeout interval DEFAULT '1 hour', retries integer DEFAULT 0, backoff interval DEFAULT '30 s', suspend_after integer DEFAULT 10,
-  pool text DEFAULT 'default', owner regrole DEFAULT NULL, arguments jsonb DEFAULT '{}')
+  pool text DEFAULT 'default', owner regrole DEFAULT NULL, arguments jsonb DEFAULT '{}',
+  expect text[] DEFAULT NULL)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'dm_create_job_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION datamill.create_job(text, text, text, text, text[], text, text, text, text, interval, interval, integer, interval, integer, text, regrole, jsonb) IS
-  'Stores a job and returns its id. body: SQL statements; those that may be in one transaction are (CALL, VACUUM and their like end it), and the last ends together with the success of the run. schedule: as in cron_next, NULL for none. after: names of jobs that must have succeeded for a scheduled time, which starts this one for it. when_sql: a query whose one value must be true, else the run is skipped. overlap: what a due time does while a run of the job goes on (skip, queue, cancel the older one, allow). missed: what becomes of due times while nothing could run (skip, once for the latest, all within catchup). timeout of a run. retries after transient errors, waiting backoff, twice that, and so on. suspend_after so many failures in a row (0: never). owner: the role it runs as, NULL for the current one; the caller must be able to SET ROLE to it, and it must be able to log in. arguments: an object for datamill.arguments(). Errors: 42601 body, 22023 schedule, time zone or policy, 42501 owner, 42710 the owner has a job of this name, 42704 no such job (after) or pool, 42P17 a circle of jobs.';
+COMMENT ON FUNCTION datamill.create_job(text, text, text, text, text[], text, text, text, text, interval, interval, integer, interval, integer, text, regrole, jsonb, text[]) IS
+  'Stores a job and returns its id. body: SQL statements; those that may be in one transaction are (CALL, VACUUM and their like end it), and the last ends together with the success of the run. schedule: as in cron_next, NULL for none. after: names of jobs that must have succeeded for a scheduled time, which starts this one for it. when_sql: a query whose one value must be true, else the run is skipped. overlap: what a due time does while a run of the job goes on (skip, queue, cancel the older one, allow). missed: what becomes of due times while nothing could run (skip, once for the latest, all within catchup). timeout of a run. retries after transient errors, waiting backoff, twice that, and so on. suspend_after so many failures in a row (0: never). owner: the role it runs as, NULL for the current one; the caller must be able to SET ROLE to it, and it must be able to log in. arguments: an object for datamill.arguments(). expect: queries of one boolean each, asked in the last transaction of a run, which is taken back unless all are true. Errors: 42601 body, 22023 schedule, time zone or policy, 42501 owner, 42710 the owner has a job of this name, 42704 no such job (after) or pool, 42P17 a circle of jobs.';
 
 CREATE FUNCTION datamill.alter_job(name text, options jsonb) RETURNS void
 AS 'MODULE_PATHNAME', 'dm_alter_job_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -570,6 +572,11 @@ CREATE FUNCTION datamill.run(name text, arguments jsonb DEFAULT '{}') RETURNS bi
 AS 'MODULE_PATHNAME', 'dm_run_job_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.run(text, jsonb) IS
   'Queues a run of a job for now, also of a paused one, and returns its id; it starts when the transaction commits. arguments (an object) come over those of the job. Errors: 42704 no such job; 22023 arguments are no object.';
+
+CREATE FUNCTION datamill.rehearse(name text, arguments jsonb DEFAULT '{}') RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_rehearse_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.rehearse(text, jsonb) IS
+  'Queues a run that executes the body twice in a transaction which is taken back, and returns its id. Its result in datamill.runs: the rows that the first and the second time would insert, update and delete in each table, tables whose contents the second time changed (a body that can be run again changes none), what expect says, and ok. Objects that would be written go nowhere; statements that cannot be taken back are refused. Nothing follows from such a run. Errors: those of run().';
 
 CREATE FUNCTION datamill.retry(run_id bigint) RETURNS bigint
 AS 'MODULE_PATHNAME', 'dm_retry_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

@@ -97,6 +97,33 @@ dm_body_execute(DmBody *body)
 	MemoryContextDelete(context);
 }
 
+/* Executes all statements in the transaction that is open. */
+void
+dm_body_execute_inside(DmBody *body)
+{
+	MemoryContext context = AllocSetContextCreate(body->context, "datamill body", ALLOCSET_DEFAULT_SIZES);
+	ListCell *cell;
+
+	MemoryContextSwitchTo(context);
+	foreach (cell, pg_parse_query(body->text))
+	{
+		RawStmt *raw = lfirst_node(RawStmt, cell);
+
+		/* a procedure may commit or not; if it does, that is its own error here */
+		if (IsA(raw->stmt, TransactionStmt))
+			continue;
+		if (needs_own_transaction(raw->stmt) && !IsA(raw->stmt, CallStmt) && !IsA(raw->stmt, DoStmt))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s cannot be taken back, and is not rehearsed",
+							GetCommandTagName(CreateCommandTag(raw->stmt)))));
+		MemoryContextSwitchTo(context);
+		execute_statement(body, raw, false);
+	}
+	MemoryContextSwitchTo(body->context);
+	MemoryContextDelete(context);
+}
+
 /* Parses the text and sorts its statements into transactions: a list of StatementGroup*, never empty. */
 static List *
 make_groups(const char *text)

@@ -24,6 +24,8 @@ typedef struct DmBody
 extern void dm_body_check(Node *statement);
 /* Executes all statements. To be called outside of transactions; ends outside of them, or with an error inside of one. */
 extern void dm_body_execute(DmBody *body);
+/* Executes all statements in the transaction that is open. Raises 0A000 on one that needs a transaction of its own. */
+extern void dm_body_execute_inside(DmBody *body);
 
 /* capture.c: a receiver that keeps the rows of the last statement which returned any, as a JSON array. */
 extern DestReceiver *dm_capture_make(MemoryContext context);

@@ -16,12 +16,14 @@
 #include "base/compat.h"
 #include "job/launcher.h"
 #include "job/shared.h"
+#include "store/store.h"
 
 static ProcessUtility_hook_type previous_hook = NULL;
 
 static void before(Node *statement);
 static void after(Node *statement);
 static void hold(const char *database, bool with_runs);
+static void refuse_in_rehearsal(const CopyStmt *copy);
 static const char *template_of(const CreatedbStmt *statement);
 
 /* ProcessUtility hook. */
@@ -71,8 +73,20 @@ before(Node *statement)
 					hold(((AlterDatabaseStmt *) statement)->dbname, false);
 			}
 			break;
+		case T_CopyStmt: refuse_in_rehearsal((CopyStmt *) statement); break;
 		default: break;
 	}
+}
+
+/* In a rehearsal nothing may be written to a file or program; s3:// and file:// URLs are the copy hook's. */
+static void
+refuse_in_rehearsal(const CopyStmt *copy)
+{
+	if (dm_store_is_dry() && !copy->is_from && copy->filename &&
+		(copy->is_program || !strstr(copy->filename, "://")))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("COPY to a file or program cannot be taken back, and is not rehearsed")));
 }
 
 /* Tells launcher and scheduler what the command changed. */

@@ -117,9 +117,9 @@ read_jobs(TimestampTz now, DueJob **jobs)
 		"(least(extract(epoch FROM j.catchup), 1e11) * 1e6)::bigint, j.next_due, j.anchor, coalesce("
 		"(SELECT min(run_id) FROM datamill.run_catalog r WHERE r.job_id = j.job_id AND r.state IN ('starting', "
 		"'running') "
-		"AND r.trigger <> 'backfill'), "
+		"AND r.trigger NOT IN ('backfill', 'rehearsal')), "
 		"(SELECT min(run_id) FROM datamill.run_catalog r WHERE r.job_id = j.job_id AND r.state = 'queued' "
-		"AND r.trigger <> 'backfill')) "
+		"AND r.trigger NOT IN ('backfill', 'rehearsal'))) "
 		"FROM datamill.job_catalog j WHERE j.state = 'active' AND j.next_due <= $1 "
 		"AND (j.not_before IS NULL OR j.not_before <= $1) AND j.system_identifier = $2 AND j.database_id = $3 "
 		"ORDER BY j.next_due LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",

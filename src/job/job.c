@@ -28,7 +28,7 @@
 	"JOIN datamill.job_catalog u ON u.job_id = d.upstream_id WHERE d.job_id = j.job_id), "                         \
 	"j.watch, j.when_sql, j.overlap, j.missed, j.catchup::text, j.timeout::text, j.retries::text, "                \
 	"j.backoff::text, "                                                                                            \
-	"j.suspend_after::text, j.pool, j.owner::text, j.arguments::text FROM datamill.job_catalog j "
+	"j.suspend_after::text, j.pool, j.owner::text, j.arguments::text, j.expect::text FROM datamill.job_catalog j "
 #define READ_FIELDS 6
 
 static void job_read(uint64 row, DmJob *job);
@@ -57,10 +57,10 @@ dm_job_create(DmJob *job)
 		job,
 		"INSERT INTO datamill.job_catalog (name, body, schedule, timezone, watch, when_sql, overlap, missed, "
 		"catchup, "
-		"timeout, retries, backoff, suspend_after, pool, owner, arguments, definition, next_due, anchor, "
+		"timeout, retries, backoff, suspend_after, pool, owner, arguments, expect, definition, next_due, anchor, "
 		"system_identifier, database_id) VALUES ($1, $2, $3, $4, $6, $7, $8, $9, $10::interval, $11::interval, "
-		"$12::integer, $13::interval, $14::integer, $15, $16::regrole, $17::jsonb, "
-		"encode(sha256(convert_to(concat_ws(E'\\n', $2, $7, $17::jsonb), 'UTF8')), 'hex'), $18, $19, $20, $21) "
+		"$12::integer, $13::interval, $14::integer, $15, $16::regrole, $17::jsonb, $18::text[], "
+		"encode(sha256(convert_to(concat_ws(E'\\n', $2, $7, $17::jsonb), 'UTF8')), 'hex'), $19, $20, $21, $22) "
 		"ON CONFLICT (owner, name) DO NOTHING RETURNING job_id, owner::oid",
 		true);
 	if (!dm_shared_is_there())
@@ -92,13 +92,13 @@ dm_job_alter(const char *name, Datum options)
 		"= $7, "
 		"overlap = $8, missed = $9, catchup = $10::interval, timeout = $11::interval, retries = $12::integer, "
 		"backoff = $13::interval, suspend_after = $14::integer, pool = $15, owner = $16::regrole, "
-		"arguments = $17::jsonb, "
+		"arguments = $17::jsonb, expect = $18::text[], "
 		"definition = encode(sha256(convert_to(concat_ws(E'\\n', $2, $7, $17::jsonb), 'UTF8')), 'hex'), "
-		"next_due = $18, anchor = $19, system_identifier = $20, database_id = $21, "
+		"next_due = $19, anchor = $20, system_identifier = $21, database_id = $22, "
 		"state = CASE state WHEN '" DM_STATE_BROKEN "' THEN '" DM_STATE_ACTIVE "' ELSE state END, "
 		"state_reason = CASE state WHEN '" DM_STATE_BROKEN "' THEN NULL ELSE state_reason END "
-		"WHERE job_id = $22 AND NOT EXISTS (SELECT FROM datamill.job_catalog o "
-		"WHERE o.owner = $16::regrole AND o.name = $1 AND o.job_id <> $22) RETURNING job_id, owner::oid",
+		"WHERE job_id = $23 AND NOT EXISTS (SELECT FROM datamill.job_catalog o "
+		"WHERE o.owner = $16::regrole AND o.name = $1 AND o.job_id <> $23) RETURNING job_id, owner::oid",
 		false);
 }
 
@@ -328,10 +328,10 @@ options_apply(DmJob *job, Datum options, bool *times_change)
 	dm_args_add(&args, JSONBOID, options, false);
 	dm_catalog_begin(&scope);
 	n = dm_catalog_run(
-		"SELECT key, CASE WHEN key <> 'after' OR value = 'null' THEN value #>> '{}' "
+		"SELECT key, CASE WHEN key NOT IN ('after', 'expect') OR value = 'null' THEN value #>> '{}' "
 		"WHEN jsonb_typeof(value) = 'array' "
 		"THEN (SELECT coalesce(array_agg(e), '{}')::text FROM jsonb_array_elements_text(value) e) END, "
-		"key = 'after' AND jsonb_typeof(value) NOT IN ('array', 'null') FROM jsonb_each($1)",
+		"key IN ('after', 'expect') AND jsonb_typeof(value) NOT IN ('array', 'null') FROM jsonb_each($1)",
 		&args);
 	MemoryContextSwitchTo(caller_context);
 	for (uint64 i = 0; i < n; i++)
@@ -345,8 +345,7 @@ options_apply(DmJob *job, Datum options, bool *times_change)
 					 errmsg("a job has no option \"%s\"", key),
 					 errhint("The options are the parameters of datamill.create_job().")));
 		if (strcmp(dm_catalog_text(i, 3), "t") == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("after of a job must be an array of names")));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s of a job must be an array", key)));
 		job->values[field] = dm_catalog_text(i, 2);
 		if (field == DM_JOB_SCHEDULE || field == DM_JOB_TIMEZONE)
 			*times_change = true;

@@ -29,6 +29,7 @@ typedef enum DmJobField
 	DM_JOB_POOL,
 	DM_JOB_OWNER, /* as regrole prints it */
 	DM_JOB_ARGUMENTS,
+	DM_JOB_EXPECT, /* an array of queries */
 	DM_JOB_FIELDS
 } DmJobField;
 
@@ -56,7 +57,7 @@ extern int64 dm_system_identifier(void);
 extern void dm_graph_store(const DmJob *job);
 
 /* queue.c: runs that users ask for */
-extern int64 dm_run_queue(const char *name, Datum arguments);
+extern int64 dm_run_queue(const char *name, const char *trigger, Datum arguments);
 extern int64 dm_run_retry(int64 run_id);
 extern int64 dm_run_backfill(const char *name, Datum range, Datum step, bool has_step);
 extern bool dm_run_cancel(int64 run_id);

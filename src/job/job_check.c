@@ -17,6 +17,7 @@
 
 #include "base/compat.h"
 #include "job/body.h"
+#include "job/expect.h"
 #include "job/job.h"
 #include "job/schedule.h"
 
@@ -41,12 +42,13 @@ static const char *const FIELD_NAMES[DM_JOB_FIELDS] = {
 	"pool",
 	"owner",
 	"arguments",
+	"expect",
 };
 
 static List *parse(const char *text);
 static void point_into_text(void *arg);
 static void check_body(const char *body);
-static void check_query(const char *query);
+static void check_query(const char *what, const char *query);
 static void check_word(const DmJob *job, DmJobField field, const char *const *words);
 static void check_interval(const DmJob *job, DmJobField field);
 static void check_number(const DmJob *job, DmJobField field, int min, int max);
@@ -75,7 +77,8 @@ dm_job_field_find(const char *name)
 bool
 dm_job_field_may_be_null(DmJobField field)
 {
-	return field == DM_JOB_SCHEDULE || field == DM_JOB_FOLLOWS || field == DM_JOB_WATCH || field == DM_JOB_WHEN_SQL;
+	return field == DM_JOB_SCHEDULE || field == DM_JOB_FOLLOWS || field == DM_JOB_WATCH ||
+		   field == DM_JOB_WHEN_SQL || field == DM_JOB_EXPECT;
 }
 
 /* Raises where a user's code runs with another's rights, as in an index expression. */
@@ -94,6 +97,7 @@ dm_job_check(const DmJob *job)
 {
 	static const char *const overlaps[] = {"skip", "queue", "cancel", "allow", NULL};
 	static const char *const missed[] = {"skip", "once", "all", NULL};
+	ListCell *cell;
 
 	dm_job_check_context();
 	for (int i = 0; i < DM_JOB_FIELDS; i++)
@@ -109,7 +113,9 @@ dm_job_check(const DmJob *job)
 			(errcode(ERRCODE_INVALID_NAME), errmsg("the name of a job must have 1 to %d bytes", MAX_NAME_BYTES)));
 	check_owner(job->values[DM_JOB_OWNER]);
 	check_body(job->values[DM_JOB_BODY]);
-	check_query(job->values[DM_JOB_WHEN_SQL]);
+	check_query("when_sql", job->values[DM_JOB_WHEN_SQL]);
+	foreach (cell, dm_expect_list(job->values[DM_JOB_EXPECT]))
+		check_query("expect", lfirst(cell));
 	check_word(job, DM_JOB_OVERLAP, overlaps);
 	check_word(job, DM_JOB_MISSED, missed);
 	check_interval(job, DM_JOB_CATCHUP);
@@ -181,7 +187,7 @@ check_body(const char *body)
 
 /* Raises unless the text, if there is one, is one query. */
 static void
-check_query(const char *query)
+check_query(const char *what, const char *query)
 {
 	List *statements;
 
@@ -189,7 +195,7 @@ check_query(const char *query)
 		return;
 	statements = parse(query);
 	if (list_length(statements) != 1 || !IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
-		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("when_sql of a job must be one query")));
+		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("%s of a job must be one query", what)));
 }
 
 /* Raises unless the field is one of the words, which end with NULL. */

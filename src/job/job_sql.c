@@ -23,6 +23,7 @@ PG_FUNCTION_INFO_V1(dm_drop_job_sql);
 PG_FUNCTION_INFO_V1(dm_pause_sql);
 PG_FUNCTION_INFO_V1(dm_resume_sql);
 PG_FUNCTION_INFO_V1(dm_run_job_sql);
+PG_FUNCTION_INFO_V1(dm_rehearse_sql);
 PG_FUNCTION_INFO_V1(dm_retry_sql);
 PG_FUNCTION_INFO_V1(dm_backfill_sql);
 PG_FUNCTION_INFO_V1(dm_cancel_sql);
@@ -51,7 +52,8 @@ static const Oid FIELD_OUTPUTS[DM_JOB_FIELDS] = {[DM_JOB_NAME] = F_TEXTOUT,
 												 [DM_JOB_SUSPEND_AFTER] = F_INT4OUT,
 												 [DM_JOB_POOL] = F_TEXTOUT,
 												 [DM_JOB_OWNER] = F_REGROLEOUT,
-												 [DM_JOB_ARGUMENTS] = F_JSONB_OUT};
+												 [DM_JOB_ARGUMENTS] = F_JSONB_OUT,
+												 [DM_JOB_EXPECT] = F_ARRAY_OUT};
 
 /* create_job(name, body, schedule, ...) returns the id of the new job. */
 PGDLLEXPORT Datum
@@ -103,7 +105,14 @@ dm_resume_sql(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 dm_run_job_sql(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(dm_run_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_DATUM(1)));
+	PG_RETURN_INT64(dm_run_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)), "run", PG_GETARG_DATUM(1)));
+}
+
+/* rehearse(name, arguments jsonb) returns the id of the queued run. */
+PGDLLEXPORT Datum
+dm_rehearse_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(dm_run_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)), "rehearsal", PG_GETARG_DATUM(1)));
 }
 
 /* retry(run_id) returns the id of the new attempt. */

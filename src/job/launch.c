@@ -187,7 +187,7 @@ read_candidates(TimestampTz now, int room, Candidate **candidates)
 		"JOIN datamill.job_catalog j ON j.job_id = q.job_id JOIN datamill.pool_catalog p ON p.name = j.pool "
 		"CROSS JOIN LATERAL (SELECT c.run_id, c.trigger, c.queued_at FROM datamill.run_catalog c "
 		"WHERE c.job_id = j.job_id AND c.state = 'queued' AND (c.not_before IS NULL OR c.not_before <= $1) "
-		"AND (c.trigger IN ('run', 'retry', 'backfill', 'replay') "
+		"AND (c.trigger IN ('run', 'retry', 'backfill', 'replay', 'rehearsal') "
 		"OR (j.state = 'active' AND (j.not_before IS NULL OR j.not_before <= $1))) "
 		"ORDER BY c.scheduled_time, c.attempt LIMIT CASE j.overlap WHEN 'allow' THEN $2 ELSE 1 END) r "
 		"WHERE j.system_identifier = $3 AND j.database_id = $4 AND (j.overlap = 'allow' OR NOT EXISTS "

@@ -35,7 +35,7 @@ static void backfill_steps(const DmJob *job, TimestampTz from, TimestampTz until
 
 /* Queues a run of a job for now and returns its id; arguments (jsonb) come over those of the job. */
 int64
-dm_run_queue(const char *name, Datum arguments)
+dm_run_queue(const char *name, const char *trigger, Datum arguments)
 {
 	DmCatalogScope scope;
 	DmJob job;
@@ -45,7 +45,7 @@ dm_run_queue(const char *name, Datum arguments)
 	check_object(arguments);
 	dm_job_find(name, &job);
 	dm_catalog_begin(&scope);
-	run_id = dm_run_insert_now(job.job_id, "run", arguments);
+	run_id = dm_run_insert_now(job.job_id, trigger, arguments);
 	dm_catalog_end(&scope);
 	return run_id;
 }

@@ -295,6 +295,8 @@ read_jobs(const Ended *ended, uint64 n)
 static void
 settle_one(const Ended *ended, JobState *job, TimestampTz now, Follow *follow)
 {
+	if (strcmp(ended->trigger, "rehearsal") == 0)
+		return;
 	if (strcmp(ended->state, DM_RUN_SUCCEEDED) == 0)
 	{
 		if (job->failures > 0)

@@ -35,6 +35,8 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "job/body.h"
+#include "job/expect.h"
+#include "job/rehearsal.h"
 #include "job/shared.h"
 #include "job/states.h"
 #include "job/worker.h"
@@ -48,10 +50,13 @@ typedef struct Work
 	char *name;
 	char *body;
 	char *when_sql;
+	List *expect; /* of char*: queries */
+	bool is_rehearsal;
 	int64 timeout_ms;
 	DestReceiver *receiver;
 	DmBody execution;
 	DmReceipt *receipt;
+	const char *report; /* of a rehearsal */
 } Work;
 
 static DmRunTicket ticket;
@@ -71,6 +76,7 @@ static void stop_clock(void);
 static void on_timeout(void);
 static void on_grace(void);
 static bool is_wanted(void);
+static void rehearse(void);
 static void perform(void);
 static void finish(void *arg);
 static void end_run(const char *state, const char *reason, const ErrorData *error);
@@ -170,7 +176,7 @@ claim(void)
 			"UPDATE datamill.run_catalog r SET state = 'running', started_at = clock_timestamp(), pid = $2 "
 			"FROM datamill.job_catalog j WHERE r.run_id = $1 AND r.state = 'starting' AND j.job_id = r.job_id "
 			"RETURNING r.name, j.body, j.when_sql, (extract(epoch FROM j.timeout) * 1000)::bigint, "
-			"r.scheduled_time, r.arguments",
+			"r.scheduled_time, r.arguments, j.expect, r.trigger = 'rehearsal'",
 			&args) > 0;
 	if (claimed)
 	{
@@ -182,6 +188,8 @@ claim(void)
 		work.timeout_ms = dm_catalog_int8(0, 4);
 		work.run.scheduled_time = dm_catalog_time(0, 5);
 		work.run.arguments = datumCopy(dm_catalog_value(0, 6, &is_null), false, -1);
+		work.expect = dm_expect_list(dm_catalog_text(0, 7));
+		work.is_rehearsal = DatumGetBool(dm_catalog_value(0, 8, &is_null));
 	}
 	dm_catalog_end(&scope);
 	CommitTransactionCommand();
@@ -200,7 +208,7 @@ perform(void)
 	if (dm_slot_stop_asked(&ticket) != DM_STOP_NONE)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the run was cancelled before it began")));
 	start_clock();
-	if (work.when_sql && !is_wanted())
+	if (work.when_sql && !work.is_rehearsal && !is_wanted())
 	{
 		end_run(DM_RUN_SKIPPED, "when_sql was not true", NULL);
 		return;
@@ -213,7 +221,10 @@ perform(void)
 	work.execution.receiver = work.receiver;
 	work.execution.context = CurrentMemoryContext;
 	work.execution.finish = finish;
-	dm_body_execute(&work.execution);
+	if (work.is_rehearsal)
+		rehearse();
+	else
+		dm_body_execute(&work.execution);
 }
 
 /* Lets the timeout of the run begin. */
@@ -264,31 +275,33 @@ static bool
 is_wanted(void)
 {
 	MemoryContext context = CurrentMemoryContext;
-	bool is_null = true;
-	bool wanted = false;
+	bool wanted;
 
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, work.when_sql);
-	SPI_connect();
-	if (SPI_execute(work.when_sql, false, 0) != SPI_OK_SELECT || SPI_tuptable->tupdesc->natts != 1 ||
-		SPI_gettypeid(SPI_tuptable->tupdesc, 1) != BOOLOID || SPI_processed > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("when_sql of job \"%s\" must return one boolean", work.name)));
-	if (SPI_processed == 1)
-		wanted = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null)) && !is_null;
-	SPI_finish();
-	PopActiveSnapshot();
+	wanted = dm_expect_is_true(work.when_sql, "when_sql", work.name);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	return wanted;
+}
+
+/* Rehearses the body; the report is the result of the run. */
+static void
+rehearse(void)
+{
+	DmRehearsal rehearsal = {.body = &work.execution, .expect = work.expect, .job = work.name};
+	ErrorData complaint = {.sqlerrcode = ERRCODE_CHECK_VIOLATION};
+
+	dm_rehearse(&rehearsal);
+	work.report = rehearsal.report;
+	complaint.message = rehearsal.complaint;
+	end_run(rehearsal.is_ok ? DM_RUN_SUCCEEDED : DM_RUN_FAILED, NULL, rehearsal.is_ok ? NULL : &complaint);
 }
 
 /* In the body's last transaction: writes the receipt and the end of the run. Raises if the run is not to be ended by this process. */
 static void
 finish(void *arg)
 {
+	dm_expect_check(work.expect, work.name);
 	if (dm_receipt_is_empty(work.receipt))
 		work.receipt = NULL;
 	else
@@ -316,7 +329,7 @@ static uint64
 write_end(const char *state, const char *reason, const ErrorData *error)
 {
 	bool was_read_only = XactReadOnly;
-	const char *rows = !error && work.receiver ? dm_capture_rows(work.receiver) : NULL;
+	const char *rows = work.report ? work.report : !error && work.receiver ? dm_capture_rows(work.receiver) : NULL;
 	DmCatalogArgs args = {0};
 	DmColumn commands = {0};
 	DmCatalogScope scope;

@@ -11,6 +11,7 @@
 
 #include "base/errors.h"
 #include "base/guc.h"
+#include "store/dry.h"
 #include "store/kind.h"
 
 static void check_bucket(const DmStore *store, const char *bucket);
@@ -186,6 +187,8 @@ dm_upload_open(DmStore *store, const char *bucket, const char *key, const DmUplo
 				 errmsg("cannot write an object without a key"),
 				 errdetail("The URL is \"s3://%s/\".", bucket),
 				 errhint("Name the object after the bucket: s3://%s/name.", bucket)));
+	if (dm_store_is_dry())
+		store = dm_dry_store(store);
 	return store->ops->upload_open(store, bucket, key, options ? options : &defaults);
 }
 
@@ -268,7 +271,8 @@ dm_store_delete(DmStore *store, List *objects)
 	foreach (lc, objects)
 		check_bucket(store, ((DmObject *) lfirst(lc))->bucket);
 	writes++;
-	store->ops->remove(store, objects);
+	if (!dm_store_is_dry())
+		store->ops->remove(store, objects);
 }
 
 /* Lists open uploads; see store.h. */

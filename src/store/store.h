@@ -147,6 +147,10 @@ extern DmObject *dm_upload_publish(DmUpload *upload);
 extern DmObject *dm_upload_finish(DmUpload *upload);
 extern void dm_upload_abort(DmUpload *upload);
 
+/* For a process that only rehearses: from now on nothing that it writes or removes reaches a store. */
+extern void dm_store_set_dry(void);
+extern bool dm_store_is_dry(void);
+
 /* How many objects this backend has written or removed. */
 extern uint64 dm_store_writes(void);
 
