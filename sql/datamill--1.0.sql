@@ -609,6 +609,12 @@ AS 'MODULE_PATHNAME', 'dm_accept_jobs_sql' LANGUAGE C VOLATILE STRICT PARALLEL U
 COMMENT ON FUNCTION datamill.accept_jobs() IS
   'Sets to active those jobs of the roles that the caller is a member of which were paused because this database was restored or copied; returns how many.';
 
+CREATE FUNCTION datamill.import_pg_cron(dry_run boolean DEFAULT false, unschedule boolean DEFAULT true)
+RETURNS TABLE (jobid bigint, name text, schedule text, result text, reason text)
+AS 'MODULE_PATHNAME', 'dm_import_pg_cron_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.import_pg_cron(boolean, boolean) IS
+  'Moves the jobs that pg_cron keeps in this database, as far as the caller sees them: each becomes a job of the same name (or "pg_cron <id>"), schedule, command, owner and time zone, paused if it was not active, with the policies of pg_cron (overlap queue, missed skip, no retries, never suspended, timeout of 24 days), and is unscheduled there. unschedule => false leaves it there, and pauses the copy. dry_run changes nothing. result: moved, copied or not moved, with the reason. Errors: 55000 pg_cron is not in this database.';
+
 CREATE FUNCTION datamill.scheduled_time() RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'dm_scheduled_time_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION datamill.scheduled_time() IS 'Inside a run, the time it was scheduled for, the same in each attempt; elsewhere now().';

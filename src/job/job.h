@@ -53,6 +53,10 @@ extern int64 dm_job_accept(void);
 extern void dm_job_find(const char *name, DmJob *job);
 extern int64 dm_system_identifier(void);
 
+/* job_defaults.c */
+extern void dm_job_init(DmJob *job);
+extern const char *dm_job_default(DmJobField field);
+
 /* graph.c: which jobs follow which; inside a catalog scope. */
 extern void dm_graph_store(const DmJob *job);
 

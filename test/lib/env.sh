@@ -118,11 +118,11 @@ build() {
   fi
 }
 
-# Makes the private Postgres tree, if it is not there or is of another version than the system's files, and installs
+# Makes the private Postgres tree, if it is not there or the system's files are not those that it was made of, and installs
 # datamill into it.
 install_private() {
   local version lib=$DM_PGROOT$DM_PG_LIB share=$DM_PGROOT$DM_PG_SHARE f log=$DM_PRIVATE/install.log
-  version=$("$DM_PG_CONFIG" --version)
+  version="$("$DM_PG_CONFIG" --version) $(find "$DM_PG_LIB/lib" "$DM_PG_SHARE/extension" -maxdepth 1 ! -name 'datamill*' | sort | cksum)"
   if [ "$(cat "$DM_PGROOT/version" 2>/dev/null)" != "$version" ]; then
     for f in "$DM_PRIVATE"/*/data; do
       [ ! -d "$f" ] || { cluster_use "$(basename "${f%/data}")"; cluster_stop; }
