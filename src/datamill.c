@@ -8,6 +8,7 @@
 
 #include "base/guc.h"
 #include "job/launcher.h"
+#include "job/watch.h"
 #include "load/load.h"
 
 PG_MODULE_MAGIC;
@@ -21,6 +22,7 @@ _PG_init(void)
 	dm_guc_init();
 	dm_copy_hook_init();
 	dm_database_hook_init();
+	dm_watch_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 		dm_launcher_init();
 }

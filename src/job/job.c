@@ -20,6 +20,7 @@
 #include "job/job.h"
 #include "job/shared.h"
 #include "job/states.h"
+#include "job/watch.h"
 
 /* The columns in the order of DmJobField, after those that job_read() takes first. */
 #define READ_JOB                                                                                                   \
@@ -51,6 +52,7 @@ dm_job_create(DmJob *job)
 	if (!job->values[DM_JOB_OWNER])
 		job->values[DM_JOB_OWNER] = pstrdup(quote_identifier(GetUserNameFromId(GetUserId(), false)));
 	dm_job_check(job);
+	dm_watch_prepare(job);
 	job->anchor = GetCurrentTimestamp();
 	job->next_due = dm_job_due(job, job->anchor);
 	job_store(
@@ -81,6 +83,7 @@ dm_job_alter(const char *name, Datum options)
 	job_lock(&job);
 	options_apply(&job, options, &times_change);
 	dm_job_check(&job);
+	times_change |= dm_watch_prepare(&job);
 	if (times_change)
 	{
 		job.anchor = GetCurrentTimestamp();

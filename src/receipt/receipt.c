@@ -41,6 +41,8 @@ struct DmReceipt
 	bool has_rejects;
 };
 
+DmReceiptWritten dm_receipt_written_hook = NULL;
+
 static DmReceipt *open_receipt = NULL;
 static int64 last_serial = 0;
 static int64 run_of_process = 0;
@@ -130,6 +132,8 @@ dm_receipt_write(DmReceipt *receipt)
 		NULL);
 	if (receipt->has_rejects)
 		own_rejects(receipt, id);
+	if (dm_receipt_written_hook && receipt->outputs != NIL)
+		dm_receipt_written_hook(id, outputs_json(receipt));
 	dm_catalog_end(&scope);
 	MemoryContextDelete(receipt->context);
 	return id;

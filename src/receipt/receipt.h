@@ -40,6 +40,10 @@ extern bool dm_receipt_is_empty(const DmReceipt *receipt);
 /* All receipts written by this process from now on belong to a run of a job. */
 extern void dm_receipt_set_run(int64 run_id);
 
+/* Called in a catalog scope for each receipt that names outputs, when it is stored: with its id and the outputs as a JSON array. */
+typedef void (*DmReceiptWritten)(const char *id, const char *outputs);
+extern DmReceiptWritten dm_receipt_written_hook;
+
 /* For scans: true while a receipt is open, and its input. */
 extern bool dm_receipt_is_open(void);
 /* Number of the innermost open receipt, for rejected rows that it is to own when it is written; 0 when none is open. */
