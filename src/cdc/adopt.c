@@ -31,6 +31,7 @@
 #include "base/compat.h"
 #include "base/names.h"
 #include "cdc/adopt.h"
+#include "cdc/citus.h"
 #include "rows/table_leaves.h"
 #include "rows/table_writer.h"
 
@@ -141,6 +142,8 @@ dm_dataset_adopt(const RangeVar *target, Oid current, DmDataset *dataset, Datum 
 {
 	TupleDesc columns = dm_adopt_columns(current);
 
+	dataset->current = current;
+	dataset->distributed_by = dm_citus_column(current);
 	table_check(current, dataset);
 	dm_dataset_check_columns(columns, dataset);
 	keys_check(current, dataset);
@@ -149,8 +152,13 @@ dm_dataset_adopt(const RangeVar *target, Oid current, DmDataset *dataset, Datum 
 		key_add(current, dataset);
 	dm_dataset_history_create(target, "", columns, dataset);
 	dm_dataset_complete(target, dataset);
+	if (dataset->distributed_by)
+	{
+		dm_citus_colocate(dataset);
+		CommandCounterIncrement();
+	}
 	UpdateActiveSnapshotCommandId();
-	return dm_dataset_rehash(dataset);
+	return dataset->distributed_by ? dm_citus_rehash(dataset, effective, merge_id) : dm_dataset_rehash(dataset);
 }
 
 /* Adds the primary key, which of a partitioned table has the columns of its partition key, too. */
@@ -186,7 +194,10 @@ table_check(Oid current, const DmDataset *dataset)
 				 errmsg("%s is not an ordinary or partitioned table", dataset->name),
 				 errdetail("Views, foreign tables, partitions and tables that inherit cannot be adopted."),
 				 errhint("Create a dataset of another name and merge from it.")));
-	dm_citus_refuse(current);
+	if (dataset->distributed_by)
+		dm_citus_check(dataset);
+	else
+		dm_citus_refuse(current);
 	if (rel->rd_rel->relhasrules)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -18,6 +18,7 @@
 #include "base/compat.h"
 #include "base/names.h"
 #include "cdc/adopt.h"
+#include "cdc/citus.h"
 #include "cdc/create.h"
 #include "rows/table_leaves.h"
 
@@ -55,6 +56,7 @@ dm_dataset_alter(const char *target, Jsonb *options)
 	dm_dataset_require(target, name, &before);
 	if (!dm_relation_is_owned(before.current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(before.current));
+	dm_citus_refuse(before.current);
 	dm_table_lock(before.current, ShareRowExclusiveLock);
 	if (OidIsValid(before.feed))
 		feed_check(&before, options);

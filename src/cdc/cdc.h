@@ -45,6 +45,7 @@ typedef struct DmDataset
 	List *keys;			/* of char* */
 	List *untracked;	/* of char*; those that are of kind 1 among them */
 	List *absent;		/* of char*: columns that the source of this merge lacks, by leave of on_missing_column */
+	const char *distributed_by; /* a merge into shards of Citus: the column by whose hash; else NULL */
 	char *narrower;		/* a column narrower than what this merge's source gives, with both types; or NULL */
 	bool close_deletes; /* a key that is missing from a full source ends its version */
 	Oid effective_type; /* DATEOID or TIMESTAMPTZOID; of a feed, the type of its sequence */
@@ -144,9 +145,6 @@ typedef struct DmStoredRow
 {
 	TupleTableSlot *slots[DM_PARTS];
 } DmStoredRow;
-
-/* citus.c */
-extern void dm_citus_refuse(Oid relid);
 
 /* dataset.c */
 extern const DmEffectiveType *dm_effective_type(Oid type);

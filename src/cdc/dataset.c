@@ -24,6 +24,7 @@
 #include "base/catalog.h"
 #include "base/names.h"
 #include "cdc/cdc.h"
+#include "cdc/citus.h"
 
 static bool dataset_read(Oid current, DmDataset *dataset);
 static int64 last_merge_in_snapshot(int64 dataset_id);
@@ -169,6 +170,7 @@ dataset_read(Oid current, DmDataset *dataset)
 		dataset->pruned_through = nulls[17] ? DT_NOBEGIN : DatumGetTimestampTz(row[17]);
 		dataset->absent = NIL;
 		dataset->narrower = NULL;
+		dataset->distributed_by = NULL;
 	}
 	dm_catalog_end(&scope);
 	MemoryContextSwitchTo(caller);
@@ -357,7 +359,7 @@ dm_dataset_next_merge(void)
 
 /*
  * Raises unless the current user may do to both tables what a merge does (or, read_only, what a plan does), no
- * row-level security stands between, and the tables are of this node.
+ * row-level security stands between, and the tables are of this node or, of a merge that knows it, distributed.
  */
 void
 dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
@@ -383,7 +385,7 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 	}
 	for (int i = 0; i < lengthof(tables); i++)
 	{
-		if (OidIsValid(tables[i]))
+		if (OidIsValid(tables[i]) && !dataset->distributed_by)
 			dm_citus_refuse(tables[i]);
 	}
 	if (read_only)

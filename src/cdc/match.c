@@ -74,7 +74,6 @@ static void old_row_fetch(DmMatcher *matcher, uint64 tid);
 static bool columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, int ncolumns);
 static void unmatched_settle(DmMatcher *matcher);
 static bool is_in_scope(DmMatcher *matcher);
-static void deletes_check(DmMatcher *matcher);
 static uint64 key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls);
 static void parts_open(DmMatcher *matcher);
 static void parts_fetch(DmMatcher *matcher);
@@ -240,7 +239,7 @@ dm_matcher_finish(DmMatcher *matcher)
 				(errmsg_internal("datamill: keys of \"%s\" were matched in %d partitions",
 								 RelationGetRelationName(matcher->spec.apply.current[0]),
 								 dm_keytable_partitions(matcher->keys))));
-		deletes_check(matcher);
+		dm_deletes_check(&matcher->spec, matcher->current_rows);
 		live_rows = matcher->current_rows;
 	}
 	dm_apply_finish(matcher->apply);
@@ -651,23 +650,23 @@ is_in_scope(DmMatcher *matcher)
 	return result;
 }
 
-/* Raises 54000 if more of current would be deleted than the caller allows. */
-static void
-deletes_check(DmMatcher *matcher)
+/* Raises 54000 if more of current's rows would be deleted than the caller allows. */
+void
+dm_deletes_check(const DmMatcherSpec *spec, int64 current_rows)
 {
-	int64 deleted = matcher->spec.apply.counts->deleted;
+	int64 deleted = spec->apply.counts->deleted;
 
-	if (matcher->current_rows == 0 || deleted * 100.0 / matcher->current_rows <= matcher->spec.max_delete_percent)
+	if (current_rows == 0 || deleted * 100.0 / current_rows <= spec->max_delete_percent)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("the merge would delete %.1f %% of \"%s\"",
-					deleted * 100.0 / matcher->current_rows,
-					RelationGetRelationName(matcher->spec.apply.current[0])),
+					deleted * 100.0 / current_rows,
+					RelationGetRelationName(spec->apply.current[0])),
 			 errdetail("That is " INT64_FORMAT " of " INT64_FORMAT " rows; max_delete_percent is %g.",
 					   deleted,
-					   matcher->current_rows,
-					   matcher->spec.max_delete_percent),
+					   current_rows,
+					   spec->max_delete_percent),
 			 errhint("Check that the source is complete, or raise max_delete_percent.")));
 }
 

@@ -37,6 +37,7 @@ extern DmMatcher *dm_matcher_begin(const DmMatcherSpec *spec);
 extern void dm_matcher_row(TupleTableSlot *slot, void *matcher);
 extern void dm_matcher_keep_missing(DmMatcher *matcher);
 extern int64 dm_matcher_finish(DmMatcher *matcher);
+extern void dm_deletes_check(const DmMatcherSpec *spec, int64 current_rows);
 extern void dm_keys_check_null(const DmShape *shape, const bool *nulls, int64 row);
 extern List **dm_matcher_samples(const DmMatcher *matcher);
 

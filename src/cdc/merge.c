@@ -34,6 +34,7 @@
 #include "base/names.h"
 #include "base/progress.h"
 #include "cdc/cdc.h"
+#include "cdc/citus.h"
 #include "cdc/debezium.h"
 #include "cdc/feed.h"
 #include "cdc/feed_options.h"
@@ -77,10 +78,12 @@ static void settings_check(const Merge *merge);
 static void settings_override(Merge *merge);
 static void effective_set(Merge *merge);
 static List **rows_merge(Merge *merge, DmSource *source);
+static List **matched_merge(Merge *merge, const DmMatcherSpec *spec, DmIntake *intake, const DmSource *source);
+static List **shards_merge(Merge *merge, const DmMatcherSpec *spec, DmIntake *intake, const DmSource *source);
 static List **events_merge(Merge *merge, DmSource *source);
 static void spec_make(const Merge *merge, DmMatcherSpec *spec, EState *estate);
 static DmShape *part_open(const Merge *merge, DmMatcherSpec *spec, int number, Oid current, Oid history);
-static void rejected_check(const Merge *merge, DmMatcher *matcher);
+static bool rejected_keep(const Merge *merge);
 static void empty_check(const Merge *merge, int64 rows);
 static char *receipt_finish(Merge *merge, DmReceipt *receipt);
 static void merge_log(const Merge *merge, const char *receipt_id);
@@ -284,14 +287,20 @@ dataset_open(Merge *merge, Oid current)
 				 errdetail("cdc_merge keeps tables that it created or adopted."),
 				 errhint("Adopt it, with its rows: SELECT datamill.create_dataset('%s', keys => ...).",
 						 merge->spec->target)));
+	if (!merge->dry_run)
+		merge->dataset.distributed_by = dm_citus_column(current);
 	dm_dataset_check_rights(&merge->dataset, merge->dry_run);
 	dm_dataset_check_sensitive(&merge->dataset);
 	settings_check(merge);
 	settings_override(merge);
+	if (merge->dataset.distributed_by)
+		dm_citus_check(&merge->dataset);
 	if (merge->options->has_deletes)
 		merge->dataset.close_deletes = merge->options->close_deletes;
 	dm_table_lock(merge->dataset.current, merge->dry_run ? AccessShareLock : ShareRowExclusiveLock);
 	LockRelationOid(merge->dataset.history, merge->dry_run ? AccessShareLock : RowExclusiveLock);
+	if (merge->dataset.distributed_by)
+		dm_citus_colocate(&merge->dataset);
 	if (!OidIsValid(merge->dataset.sensitive))
 		return;
 	LockRelationOid(merge->dataset.sensitive, merge->dry_run ? AccessShareLock : ShareRowExclusiveLock);
@@ -465,7 +474,7 @@ rows_merge(Merge *merge, DmSource *source)
 {
 	DmMatcherSpec spec;
 	EState *estate;
-	DmMatcher *matcher;
+	List **samples;
 	DmIntake *intake;
 
 	if (merge->mode == DM_MODE_FEED)
@@ -474,18 +483,43 @@ rows_merge(Merge *merge, DmSource *source)
 	dm_drift_settle(&merge->dataset, source);
 	spec_make(merge, &spec, estate);
 	intake = dm_intake_bind(&merge->dataset, spec.apply.shape, source);
-	matcher = dm_matcher_begin(&spec);
-	empty_check(merge, dm_intake_run(intake, dm_matcher_row, matcher));
-	merge->counts->rejected = dm_source_rejected(source);
-	rejected_check(merge, matcher);
-	merge->live_rows = dm_matcher_finish(matcher);
+	samples = merge->dataset.distributed_by ? shards_merge(merge, &spec, intake, source)
+											: matched_merge(merge, &spec, intake, source);
 	FreeExecutorState(estate);
 	for (int i = 0; i < spec.apply.shape->nparts; i++)
 	{
 		table_close(spec.apply.history[i], NoLock);
 		table_close(spec.apply.current[i], NoLock);
 	}
+	return samples;
+}
+
+/* Matches the source's rows with those of this node, and writes what changed. Returns, of a plan, the examples. */
+static List **
+matched_merge(Merge *merge, const DmMatcherSpec *spec, DmIntake *intake, const DmSource *source)
+{
+	DmMatcher *matcher = dm_matcher_begin(spec);
+
+	empty_check(merge, dm_intake_run(intake, dm_matcher_row, matcher));
+	merge->counts->rejected = dm_source_rejected(source);
+	if (rejected_keep(merge))
+		dm_matcher_keep_missing(matcher);
+	merge->live_rows = dm_matcher_finish(matcher);
 	return dm_matcher_samples(matcher);
+}
+
+/* Does the same by SQL on the shards that Citus keeps the rows in; never for a plan. */
+static List **
+shards_merge(Merge *merge, const DmMatcherSpec *spec, DmIntake *intake, const DmSource *source)
+{
+	DmCitusMerge *shards = dm_citus_merge_begin(spec, merge->options->scope);
+
+	empty_check(merge, dm_intake_run(intake, dm_citus_merge_row, shards));
+	merge->counts->rejected = dm_source_rejected(source);
+	if (rejected_keep(merge))
+		dm_citus_merge_keep_missing(shards);
+	merge->live_rows = dm_citus_merge_finish(shards);
+	return NULL;
 }
 
 /* Streams the source's events through the feed. Returns, of a plan, the examples of each operation. */
@@ -577,20 +611,20 @@ part_open(const Merge *merge, DmMatcherSpec *spec, int number, Oid current, Oid 
 
 /*
  * After rows were rejected, a key that did not come may be one of theirs: then no version ends for want of its key. The
- * next merge of a clean source ends those that are really gone.
+ * next merge of a clean source ends those that are really gone. Returns whether that is so.
  */
-static void
-rejected_check(const Merge *merge, DmMatcher *matcher)
+static bool
+rejected_keep(const Merge *merge)
 {
 	if (merge->counts->rejected == 0 || merge->is_new || merge->mode != DM_MODE_FULL ||
 		!merge->dataset.close_deletes)
-		return;
-	dm_matcher_keep_missing(matcher);
+		return false;
 	ereport(
 		WARNING,
 		(errmsg(INT64_FORMAT " rows of the source were rejected, so no key was deleted", merge->counts->rejected),
 		 errdetail("A key that did not come may be that of a rejected row; such keys are counted as missing."),
 		 errhint("Merge again when the source is clean.")));
+	return true;
 }
 
 /* Raises 02000 for a source without rows, unless the caller allows it or it does no harm. */

@@ -40,14 +40,14 @@ RESET ROLE;
 -- objects on the caller's search path do not stand in for the catalog's
 CREATE SCHEMA cdc_trap;
 GRANT USAGE ON SCHEMA cdc_trap TO cdc_other;
-CREATE FUNCTION cdc_trap.nextval(text) RETURNS bigint LANGUAGE sql AS 'SELECT 666::bigint';
+CREATE FUNCTION cdc_trap.nextval(text) RETURNS bigint LANGUAGE sql AS 'SELECT -666::bigint';
 CREATE FUNCTION cdc_trap.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$SELECT '1999-01-01'::timestamptz$$;
 SET ROLE cdc_other;
 SET search_path = cdc_trap, pg_catalog;
 SELECT updated FROM datamill.cdc_merge('cdc_rights.t', 'SELECT 1 AS id, ''y''::text AS name', effective => '2020-01-03');
 RESET search_path;
 RESET ROLE;
-SELECT count(*) FROM datamill.merges WHERE merge_id = 666 OR finished_at < '2000-01-01';
+SELECT count(*) FROM datamill.merges WHERE merge_id = -666 OR finished_at < '2000-01-01';
 
 -- row-level security: whoever it applies to cannot merge
 ALTER TABLE cdc_rights.t ENABLE ROW LEVEL SECURITY;
