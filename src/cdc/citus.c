@@ -2,8 +2,8 @@
  * citus.c: tables that Citus keeps: which ones a merge can run on, and distributing those that belong to it.
  *
  * On the coordinator a distributed or reference table is an empty shell: what reads or writes its pages would find no
- * rows in it and write rows that no query sees. So only cdc_merge goes there, by SQL (citus_merge.c), where the table is
- * distributed by the hash of a key; everything else refuses. Citus is looked up at run time, by its catalog and its
+ * rows in it and write rows that no query sees. So only merges, plans and undos go there, by SQL (citus_merge.c), where the
+ * table is distributed by the hash of a key; everything else refuses. Citus is looked up at run time, by its catalog and its
  * public functions; nothing of it is linked.
  */
 #include "postgres.h"
@@ -40,14 +40,13 @@ dm_citus_refuse(Oid relid)
 
 	if (!table_find(relid, &table))
 		return;
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		 errmsg("\"%s\" is distributed by Citus", get_rel_name(relid)),
-		 errdetail("Only tables of this node can be read and written here; the rows of \"%s\" are in shards.",
-				   get_rel_name(relid)),
-		 errhint("cdc_merge, create_dataset and drop_dataset work on a current table that is distributed by the "
-				 "hash of a key. docs/operations.md shows what to do about others.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("\"%s\" is distributed by Citus", get_rel_name(relid)),
+			 errdetail("Only tables of this node can be read and written here; the rows of \"%s\" are in shards.",
+					   get_rel_name(relid)),
+			 errhint("Merges, plans and undos work on a current table that is distributed by the hash of a key. "
+					 "docs/operations.md shows what to do about other tables.")));
 }
 
 /* Returns the column by whose hash Citus distributes the table, palloc'd, or NULL if it does not. */

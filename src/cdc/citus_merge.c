@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
@@ -36,19 +37,26 @@ struct DmCitusMerge
 	DmTableWriter *writer;
 	MemoryContext row_context; /* reset for each row */
 	int64 rows;				   /* of the source */
+	List *samples[DM_FATES];   /* of a plan, of char*: JSON objects of key columns */
 };
 
+static DmCitusMerge *rows_begin(const DmDataset *dataset, Datum effective, int64 merge_id);
+static void rows_stage(DmCitusMerge *merge, const char *query);
+static void rows_end(const DmCitusMerge *merge);
 static void table_drop(const char *table);
 static char *effective_literal(const DmApplySpec *spec);
 static Relation stage_create(const DmCitusMerge *merge);
 static void stage_distribute(DmCitusMerge *merge);
 static void table_distribute(const DmCitusMerge *merge, const char *kind);
+static char *local_name(const DmCitusMerge *merge, const char *kind);
 static char *table_name(const DmCitusMerge *merge, const char *kind);
 static Oid table_oid(const DmCitusMerge *merge, const char *kind);
 static void duplicates_check(DmCitusMerge *merge);
 static void changes_find(DmCitusMerge *merge, int64 live_rows);
 static void changes_write(DmCitusMerge *merge);
+static void samples_take(DmCitusMerge *merge);
 static int64 rows_count(const DmCitusMerge *merge, char operation);
+static int64 count_get(const char *sql);
 
 /*
  * Begins a merge in the current memory context. The settings were checked with dm_citus_check(); scope is the text of the
@@ -128,10 +136,20 @@ dm_citus_merge_finish(DmCitusMerge *merge)
 	table_distribute(merge, "changes");
 	live_rows = rows_count(merge, '\0');
 	changes_find(merge, live_rows);
-	changes_write(merge);
+	if (merge->spec.apply.dry_run)
+		samples_take(merge);
+	else
+		changes_write(merge);
 	table_drop(merge->names.changes);
 	table_drop(merge->names.stage);
 	return live_rows + counts->inserted - counts->deleted;
+}
+
+/* Returns, for each fate, the keys that are examples of it. */
+List **
+dm_citus_merge_samples(DmCitusMerge *merge)
+{
+	return merge->samples;
 }
 
 /*
@@ -141,24 +159,60 @@ dm_citus_merge_finish(DmCitusMerge *merge)
 int64
 dm_citus_rehash(const DmDataset *dataset, Datum effective, int64 merge_id)
 {
+	DmCitusMerge *merge = rows_begin(dataset, effective, merge_id);
+
+	rows_stage(merge, dm_citus_rows_sql(&merge->names));
+	dm_dataset_execute(dm_citus_rehash_sql(&merge->names));
+	rows_end(merge);
+	return merge->rows;
+}
+
+/* Takes the last merge of the dataset back. Fills *counts other than merge_id. No receipt is open. */
+void
+dm_citus_undo(const DmDataset *dataset, DmUndoCounts *counts)
+{
+	DmCitusMerge *merge = rows_begin(dataset, dataset->last_effective, dataset->last_merge);
+
+	rows_stage(merge, dm_citus_ended_sql(&merge->names));
+	counts->removed = count_get(dm_citus_made_sql(&merge->names, "SELECT pg_catalog.count(*)"));
+	counts->restored = merge->rows;
+	dm_dataset_execute(dm_citus_made_sql(&merge->names, "DELETE"));
+	dm_dataset_execute(dm_citus_restore_sql(&merge->names));
+	dm_dataset_execute(dm_citus_forget_sql(&merge->names));
+	rows_end(merge);
+}
+
+/* Begins to stage rows of the dataset itself. */
+static DmCitusMerge *
+rows_begin(const DmDataset *dataset, Datum effective, int64 merge_id)
+{
 	DmMatcherSpec spec = {.apply = {.dataset = dataset, .effective = effective, .merge_id = merge_id}};
-	DmSource *source;
-	DmCitusMerge *merge;
 
 	spec.apply.current[0] = table_open(dataset->current, NoLock);
 	spec.apply.history[0] = table_open(dataset->history, RowExclusiveLock);
 	spec.apply.shape = dm_shape_make(dataset, spec.apply.current[0], spec.apply.history[0]);
-	merge = dm_citus_merge_begin(&spec, NULL);
-	source = dm_source_open(dm_citus_rows_sql(&merge->names), NULL);
-	dm_source_bind(source, spec.apply.shape->wanted);
+	return dm_citus_merge_begin(&spec, NULL);
+}
+
+/* Stages the rows of a query, and distributes them. */
+static void
+rows_stage(DmCitusMerge *merge, const char *query)
+{
+	DmSource *source = dm_source_open(query, NULL);
+
+	dm_source_bind(source, merge->names.shape->wanted);
 	dm_source_run(source, dm_citus_merge_row, merge);
 	dm_source_close(source);
 	stage_distribute(merge);
-	dm_dataset_execute(dm_citus_rehash_sql(&merge->names));
+}
+
+/* Drops the staged rows. */
+static void
+rows_end(const DmCitusMerge *merge)
+{
 	table_drop(merge->names.stage);
-	table_close(spec.apply.history[0], NoLock);
-	table_close(spec.apply.current[0], NoLock);
-	return merge->rows;
+	table_close(merge->names.history, NoLock);
+	table_close(merge->names.current, NoLock);
 }
 
 /* Drops a table of this merge. */
@@ -208,20 +262,27 @@ table_distribute(const DmCitusMerge *merge, const char *kind)
 	CommandCounterIncrement();
 }
 
-/* Returns the qualified name of a table of this merge in the schema of current. */
+/* Returns the name of a table of this merge, or of a plan of this process. */
+static char *
+local_name(const DmCitusMerge *merge, const char *kind)
+{
+	return merge->spec.apply.dry_run ? psprintf("datamill_%s_of_plan_%d", kind, MyProcPid)
+									 : psprintf("datamill_%s_" INT64_FORMAT, kind, merge->names.merge_id);
+}
+
+/* Returns its qualified name, in the schema of current. */
 static char *
 table_name(const DmCitusMerge *merge, const char *kind)
 {
 	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(merge->names.current)),
-									  psprintf("datamill_%s_" INT64_FORMAT, kind, merge->names.merge_id));
+									  local_name(merge, kind));
 }
 
-/* Returns the OID of such a table. */
+/* Returns its OID. */
 static Oid
 table_oid(const DmCitusMerge *merge, const char *kind)
 {
-	return get_relname_relid(psprintf("datamill_%s_" INT64_FORMAT, kind, merge->names.merge_id),
-							 RelationGetNamespace(merge->names.current));
+	return get_relname_relid(local_name(merge, kind), RelationGetNamespace(merge->names.current));
 }
 
 /* Raises 21000 if a key stands in the source more than once. */
@@ -278,15 +339,52 @@ changes_write(DmCitusMerge *merge)
 		dm_dataset_execute(dm_citus_insert_sql(&merge->names));
 }
 
+/* Takes keys that are examples of each operation. */
+static void
+samples_take(DmCitusMerge *merge)
+{
+	static const char operations[DM_FATES] = {'I', 'U', 'D', 'N', 'X'};
+	const DmShape *shape = merge->names.shape;
+	MemoryContext caller = CurrentMemoryContext;
+	Datum *values = palloc0(sizeof(Datum) * shape->wanted->natts);
+
+	for (int fate = 0; fate < DM_FATES; fate++)
+	{
+		MemoryContext spi;
+
+		SPI_connect();
+		SPI_execute(dm_citus_sample_sql(&merge->names, operations[fate], DM_PLAN_SAMPLES), false, 0);
+		spi = MemoryContextSwitchTo(caller);
+		for (uint64 row = 0; row < SPI_processed; row++)
+		{
+			bool isnull; /* never: keys are not */
+
+			for (int i = 0; i < shape->nkeys; i++)
+				values[shape->keys[i]] =
+					SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1, &isnull);
+			merge->samples[fate] = lappend(merge->samples[fate], dm_shape_key_json(shape, values, NULL));
+		}
+		MemoryContextSwitchTo(spi);
+		SPI_finish();
+	}
+}
+
 /* Counts the changes of an operation, or the rows of current ('\0'). */
 static int64
 rows_count(const DmCitusMerge *merge, char operation)
+{
+	return count_get(dm_citus_count_sql(&merge->names, operation));
+}
+
+/* Returns the count that a query gives. */
+static int64
+count_get(const char *sql)
 {
 	bool isnull;
 	int64 count;
 
 	SPI_connect();
-	SPI_execute(dm_citus_count_sql(&merge->names, operation), false, 1);
+	SPI_execute(sql, false, 1);
 	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	return count;

@@ -27,6 +27,7 @@ static char *columns_list(const DmCitusNames *names, const char *prefix, const i
 static char *keys_equal(const DmCitusNames *names, const char *a, const char *b);
 static char *any_differs(const DmCitusNames *names, const int *columns, int count);
 static char *is_operation(const DmCitusNames *names, const char *operation);
+static char *is_of_merge(const DmCitusNames *names, const char *alias, DmName name);
 static char *assignments(const DmCitusNames *names, const int *columns, int count);
 static char *operator_name(Oid operator);
 static const char *column_name(const DmCitusNames *names, int column);
@@ -277,6 +278,43 @@ dm_citus_insert_sql(const DmCitusNames *names)
 	return sql.data;
 }
 
+/* Finds some of the keys of an operation, X for those that stay without being in the source, in their order. */
+char *
+dm_citus_sample_sql(const DmCitusNames *names, char operation, int limit)
+{
+	const DmShape *shape = names->shape;
+	const char letter[] = {operation, '\0'};
+	const char *alias = operation == 'N' ? "s" : operation == 'X' ? "c" : "p";
+	char *keys = columns_list(names, psprintf("%s.", alias), shape->keys, shape->nkeys);
+	const char *is_other = psprintf("p.%s IS NULL", dm_name_quoted(names->dataset, DM_NAME_OPERATION));
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT %s FROM ", keys);
+	if (operation == 'N')
+		appendStringInfo(&sql,
+						 "%s s LEFT JOIN %s p ON %s WHERE %s OR %s",
+						 names->stage,
+						 names->changes,
+						 keys_equal(names, "s", "p"),
+						 is_other,
+						 is_operation(names, letter));
+	else if (operation == 'X')
+		appendStringInfo(&sql,
+						 "%s c LEFT JOIN %s s ON %s LEFT JOIN %s p ON %s WHERE s.%s IS NULL AND %s",
+						 names->dataset->name,
+						 names->stage,
+						 keys_equal(names, "c", "s"),
+						 names->changes,
+						 keys_equal(names, "c", "p"),
+						 dm_name_quoted(names->dataset, DM_NAME_ROW_HASH),
+						 is_other);
+	else
+		appendStringInfo(&sql, "%s p WHERE %s", names->changes, is_operation(names, letter));
+	appendStringInfo(&sql, " ORDER BY %s LIMIT %d", keys, limit);
+	return sql.data;
+}
+
 /* Reads the business columns of all rows of current. */
 char *
 dm_citus_rows_sql(const DmCitusNames *names)
@@ -300,6 +338,79 @@ dm_citus_rehash_sql(const DmCitusNames *names)
 					row_hash,
 					names->stage,
 					keys_equal(names, "c", "s"));
+}
+
+/* Reads the business columns of the versions that the merge ended. */
+char *
+dm_citus_ended_sql(const DmCitusNames *names)
+{
+	return psprintf("SELECT %s FROM %s h WHERE %s",
+					columns_list(names, "h.", NULL, names->shape->wanted->natts),
+					dm_relation_name(RelationGetRelid(names->history)),
+					is_of_merge(names, "h", DM_NAME_ENDED_MERGE));
+}
+
+/* Deletes or counts (what: DELETE, or SELECT and a list) the rows of current that the merge made. */
+char *
+dm_citus_made_sql(const DmCitusNames *names, const char *what)
+{
+	return psprintf("%s FROM %s c WHERE %s", what, names->dataset->name, is_of_merge(names, "c", DM_NAME_MERGE));
+}
+
+/* Writes the versions that the merge ended to current, with the hashes of the staged rows with their keys. */
+char *
+dm_citus_restore_sql(const DmCitusNames *names)
+{
+	const DmDataset *dataset = names->dataset;
+	const char *operation = dm_name_quoted(dataset, DM_NAME_OPERATION);
+	const char *start = dm_name_quoted(dataset, DM_NAME_START);
+	const char *merge = dm_name_quoted(dataset, DM_NAME_MERGE);
+	const char *key_hash = dm_name_quoted(dataset, DM_NAME_KEY_HASH);
+	const char *row_hash = dm_name_quoted(dataset, DM_NAME_ROW_HASH);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql,
+					 "INSERT INTO %s (%s, %s, %s, %s, %s, %s) ",
+					 dataset->name,
+					 columns_list(names, "", NULL, names->shape->wanted->natts),
+					 operation,
+					 start,
+					 merge,
+					 key_hash,
+					 row_hash);
+	appendStringInfo(&sql,
+					 "SELECT %s, h.%s, h.%s, h.%s, s.%s, s.%s FROM %s h JOIN %s s ON %s WHERE %s",
+					 columns_list(names, "h.", NULL, names->shape->wanted->natts),
+					 operation,
+					 start,
+					 merge,
+					 key_hash,
+					 row_hash,
+					 dm_relation_name(RelationGetRelid(names->history)),
+					 names->stage,
+					 keys_equal(names, "h", "s"),
+					 is_of_merge(names, "h", DM_NAME_ENDED_MERGE));
+	return sql.data;
+}
+
+/* Takes the versions that the merge ended out of history. */
+char *
+dm_citus_forget_sql(const DmCitusNames *names)
+{
+	return psprintf("DELETE FROM %s h WHERE %s",
+					dm_relation_name(RelationGetRelid(names->history)),
+					is_of_merge(names, "h", DM_NAME_ENDED_MERGE));
+}
+
+/* Returns the condition that a column of a row with this alias holds the merge. */
+static char *
+is_of_merge(const DmCitusNames *names, const char *alias, DmName name)
+{
+	return psprintf("%s.%s OPERATOR(pg_catalog.=) " INT64_FORMAT "::pg_catalog.int8",
+					alias,
+					dm_name_quoted(names->dataset, name),
+					names->merge_id);
 }
 
 /* Returns the quoted name of a wanted column. */

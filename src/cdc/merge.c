@@ -136,7 +136,7 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 
 /*
  * Counts what a merge would do, and what it would raise, without doing it. Fills *counts and returns where the examples
- * are. A dataset that does not exist yet is created in a subtransaction that is rolled back.
+ * are. What it creates, a new dataset or tables to work in, is created in a subtransaction that is rolled back.
  */
 List **
 dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts)
@@ -150,13 +150,14 @@ dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts)
 	merge.options = dm_merge_options_parse(spec->options, &source_options);
 	target_resolve(&merge);
 	feed_options_take(&merge, &source_options);
-	return merge.is_new || dm_drift_may_alter(&merge.dataset) ? plan_in_subtransaction(&merge, source_options)
-															  : plan_make(&merge, source_options);
+	return merge.is_new || dm_drift_may_alter(&merge.dataset) || merge.dataset.distributed_by
+			   ? plan_in_subtransaction(&merge, source_options)
+			   : plan_make(&merge, source_options);
 }
 
 /*
- * Makes the plan of a dataset that is created or altered for it; that goes with the subtransaction, whether the plan
- * succeeds or not.
+ * Makes the plan of a dataset for which it or other tables are created or altered; that goes with the subtransaction,
+ * whether the plan succeeds or not.
  */
 static List **
 plan_in_subtransaction(Merge *merge, Jsonb *source_options)
@@ -166,7 +167,7 @@ plan_in_subtransaction(Merge *merge, Jsonb *source_options)
 	List **volatile samples = NULL;
 	ErrorData *volatile error = NULL;
 
-	PreventCommandIfReadOnly("cdc_plan() of a dataset that does not exist yet or gets new columns");
+	PreventCommandIfReadOnly("cdc_plan() of a dataset that does not exist yet, gets new columns or is distributed");
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
@@ -287,8 +288,7 @@ dataset_open(Merge *merge, Oid current)
 				 errdetail("cdc_merge keeps tables that it created or adopted."),
 				 errhint("Adopt it, with its rows: SELECT datamill.create_dataset('%s', keys => ...).",
 						 merge->spec->target)));
-	if (!merge->dry_run)
-		merge->dataset.distributed_by = dm_citus_column(current);
+	merge->dataset.distributed_by = dm_citus_column(current);
 	dm_dataset_check_rights(&merge->dataset, merge->dry_run);
 	dm_dataset_check_sensitive(&merge->dataset);
 	settings_check(merge);
@@ -299,7 +299,7 @@ dataset_open(Merge *merge, Oid current)
 		merge->dataset.close_deletes = merge->options->close_deletes;
 	dm_table_lock(merge->dataset.current, merge->dry_run ? AccessShareLock : ShareRowExclusiveLock);
 	LockRelationOid(merge->dataset.history, merge->dry_run ? AccessShareLock : RowExclusiveLock);
-	if (merge->dataset.distributed_by)
+	if (merge->dataset.distributed_by && !merge->dry_run)
 		dm_citus_colocate(&merge->dataset);
 	if (!OidIsValid(merge->dataset.sensitive))
 		return;
@@ -508,7 +508,7 @@ matched_merge(Merge *merge, const DmMatcherSpec *spec, DmIntake *intake, const D
 	return dm_matcher_samples(matcher);
 }
 
-/* Does the same by SQL on the shards that Citus keeps the rows in; never for a plan. */
+/* Does the same by SQL on the shards that Citus keeps the rows in. */
 static List **
 shards_merge(Merge *merge, const DmMatcherSpec *spec, DmIntake *intake, const DmSource *source)
 {
@@ -519,7 +519,7 @@ shards_merge(Merge *merge, const DmMatcherSpec *spec, DmIntake *intake, const Dm
 	if (rejected_keep(merge))
 		dm_citus_merge_keep_missing(shards);
 	merge->live_rows = dm_citus_merge_finish(shards);
-	return NULL;
+	return dm_citus_merge_samples(shards);
 }
 
 /* Streams the source's events through the feed. Returns, of a plan, the examples of each operation. */

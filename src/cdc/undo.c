@@ -28,6 +28,7 @@
 
 #include "base/catalog.h"
 #include "cdc/cdc.h"
+#include "cdc/citus.h"
 #include "cdc/feed.h"
 #include "cdc/history.h"
 #include "receipt/receipt.h"
@@ -51,6 +52,7 @@ static void dataset_open(const char *target, DmDataset *dataset);
 static char *merge_forget(const DmDataset *dataset);
 static void pruned_check(const DmDataset *dataset, int64 ended);
 static void part_undo(const DmDataset *dataset, Oid current, Oid history, DmUndoCounts *counts);
+static void shards_undo(const DmDataset *dataset, DmUndoCounts *counts);
 static void events_undo(const DmDataset *dataset, DmUndoCounts *counts);
 static void made_remove(Undo *undo);
 static void row_unstamp(Undo *undo, TupleTableSlot *stored, TupleTableSlot *new);
@@ -77,6 +79,8 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("dataset %s has no merge to take back", dataset.name)));
 	undone = merge_forget(&dataset);
+	if (dataset.distributed_by)
+		shards_undo(&dataset, counts);
 	receipt = dm_receipt_begin(
 		"cdc_undo",
 		dataset.name,
@@ -85,7 +89,7 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (OidIsValid(dataset.feed))
 		events_undo(&dataset, counts);
-	else
+	else if (!dataset.distributed_by)
 		part_undo(&dataset, dataset.current, dataset.history, counts);
 	if (OidIsValid(dataset.sensitive))
 		part_undo(&dataset, dataset.sensitive, dataset.sensitive_history, &sensitive);
@@ -139,10 +143,15 @@ dataset_open(const char *target, DmDataset *dataset)
 
 	dm_dataset_lock(name);
 	dm_dataset_require(target, name, dataset);
+	dataset->distributed_by = dm_citus_column(dataset->current);
 	dm_dataset_check_rights(dataset, false);
 	dm_dataset_check_undo_rights(dataset);
+	if (dataset->distributed_by)
+		dm_citus_check(dataset);
 	dm_table_lock(dataset->current, ShareRowExclusiveLock);
 	LockRelationOid(dataset->history, ShareRowExclusiveLock);
+	if (dataset->distributed_by)
+		dm_citus_colocate(dataset);
 	if (!OidIsValid(dataset->sensitive))
 		return;
 	LockRelationOid(dataset->sensitive, ShareRowExclusiveLock);
@@ -234,6 +243,16 @@ part_undo(const DmDataset *dataset, Oid current, Oid history, DmUndoCounts *coun
 	dm_writers_end();
 	table_close(undo.history, NoLock);
 	table_close(undo.current, NoLock);
+}
+
+/* Does the same by SQL on the shards that Citus keeps the rows in. */
+static void
+shards_undo(const DmDataset *dataset, DmUndoCounts *counts)
+{
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	dm_citus_undo(dataset, counts);
+	PopActiveSnapshot();
 }
 
 /* Makes the versions of a feed what they are without the last merge's events. */

@@ -62,6 +62,30 @@ SELECT * FROM differing;
 SELECT call FROM citus_calls ORDER BY n;
 SELECT relname FROM pg_class WHERE relname LIKE 'datamill\_%';
 
+-- plans: counts, and where they are few the examples; then what a merge wrote taken back, and a day merged anew
+CREATE FUNCTION plan_of(target text, source text, day date, mode text DEFAULT 'full') RETURNS text LANGUAGE sql AS $$
+  SELECT string_agg(concat_ws(' ', operation, rows, CASE WHEN rows <= 5 THEN (SELECT jsonb_agg(e ORDER BY e) FROM jsonb_array_elements(sample) e) ELSE to_jsonb(jsonb_array_length(sample)) END), '; ')
+    FROM datamill.cdc_plan(target, source, effective => day, mode => mode) $$;
+SELECT plan_of('away', 'day1', '2020-01-02'), plan_of('here', 'day1', '2020-01-02') = plan_of('away', 'day1', '2020-01-02') AS same;
+SELECT plan_of('here', 'SELECT * FROM day1 WHERE id > 9', '2020-01-02', 'delta') = plan_of('away', 'SELECT * FROM day1 WHERE id > 9', '2020-01-02', 'delta') AS same,
+       plan_of('away', 'SELECT * FROM day1 WHERE id > 9', '2020-01-02', 'delta');
+CREATE FUNCTION both_undo() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  here record;
+  away record;
+BEGIN
+  SELECT removed, restored INTO here FROM datamill.cdc_undo('here');
+  SELECT removed, restored INTO away FROM datamill.cdc_undo('away');
+  RETURN CASE WHEN here = away THEN here::text ELSE format('%s here, %s away', here, away) END;
+END $$;
+SELECT both_merge('SELECT * FROM day1 WHERE id <> 8', '2020-01-02'), both_undo(), both_merge('SELECT * FROM day1 WHERE id <> 8', '2020-01-03'), both_merge('day2', '2020-01-04'), both_undo();
+SELECT * FROM differing;
+SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_restate('here', 'SELECT * FROM day2 WHERE id < 7 OR id = 12', '2020-01-03');
+SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_restate('away', 'SELECT * FROM day2 WHERE id < 7 OR id = 12', '2020-01-03');
+SELECT * FROM differing;
+SELECT inputs, count(*) FROM datamill.receipts WHERE kind = 'cdc_undo' AND definition = 'cdc_citus_merge.away' GROUP BY 1;
+SELECT relname FROM pg_class WHERE relname LIKE 'datamill\_%';
+
 -- modes and options: a delta, a scope (with a comment), deletes ignored, an empty source
 SELECT both_merge('SELECT * FROM day1 WHERE id < 5', '2020-01-03', 'delta');
 SELECT both_merge('SELECT * FROM day1 WHERE id IN (5, 12)', '2020-01-04', 'full', '{"scope": "id BETWEEN 5 AND 8 AND region = ''EU'' -- these"}');
@@ -77,6 +101,8 @@ CREATE FUNCTION batch(round int) RETURNS SETOF day0 LANGUAGE sql AS $$
          CASE WHEN r % 4 = 0 THEN 'a' ELSE 'A' END, 'note ' || r % 2, '2020-01-01 12:00+00'::timestamptz
     FROM (SELECT k, abs(hashint8extended(k::bigint, round / (1 + k % 6))) AS r FROM generate_series(1, 300) k) x WHERE abs(hashint8extended(k::bigint, round + 1000)) % 10 < 7 $$;
 SELECT r, both_merge(format('SELECT * FROM batch(%s)', r), '2020-02-01'::date + r, CASE WHEN r % 3 = 0 THEN 'delta' ELSE 'full' END) FROM generate_series(1, 8) r;
+SELECT * FROM differing;
+SELECT both_undo(), both_undo(), both_merge('SELECT * FROM batch(9)', '2020-03-01');
 SELECT * FROM differing;
 SELECT operation, count(*) FROM away GROUP BY 1 ORDER BY 1;
 SELECT ended_by, count(*) FROM away_history GROUP BY 1 ORDER BY 1;
