@@ -57,7 +57,8 @@ typedef struct DueRows
 } DueRows;
 
 static uint64 read_jobs(TimestampTz now, DueJob **jobs);
-static void compute_times(DueJob *job, TimestampTz now);
+static void compute(DueJob *job, TimestampTz now, void (*find)(DueJob *job, TimestampTz now));
+static void find_next(DueJob *job, TimestampTz now);
 static void find_times(DueJob *job, TimestampTz now);
 static void apply_policy(const DueJob *job, TimestampTz now, DueRows *rows, List **replaced);
 static void add_row(DueRows *rows, const DueJob *job, TimestampTz time, const char *skip_reason);
@@ -74,7 +75,7 @@ dm_due_queue(TimestampTz now, List **replaced)
 
 	for (uint64 i = 0; i < n; i++)
 	{
-		compute_times(&jobs[i], now);
+		compute(&jobs[i], now, find_times);
 		if (!jobs[i].problem)
 			apply_policy(&jobs[i], now, &rows, replaced);
 	}
@@ -99,6 +100,50 @@ dm_due_queue_reboot(void)
 		"WHERE lower(btrim(schedule)) = '@reboot' AND state = 'active' AND created_at < $1 "
 		"AND system_identifier = $2 AND database_id = $3 ON CONFLICT DO NOTHING",
 		&args);
+}
+
+/*
+ * The clock was put back, perhaps while the server was down: jobs whose next time lies further ahead than their schedule can mean are due
+ * by the clock as it is. Intervals are counted from now; times of a cron expression that have a run already do not get another.
+ */
+void
+dm_due_follow_clock(TimestampTz now)
+{
+	DmCatalogArgs args = {0};
+	DmColumn ids = {.type = INT8OID};
+	DmColumn due = {.type = TIMESTAMPTZOID};
+	DmColumn anchors = {.type = TIMESTAMPTZOID};
+	uint64 n;
+
+	dm_args_time(&args, now);
+	n = dm_catalog_run("SELECT job_id, schedule, timezone, next_due, anchor FROM datamill.job_catalog "
+					   "WHERE state = 'active' AND next_due > $1 FOR NO KEY UPDATE SKIP LOCKED",
+					   &args);
+	for (uint64 i = 0; i < n; i++)
+	{
+		DueJob job = {.job_id = dm_catalog_int8(i, 1),
+					  .schedule = dm_catalog_text(i, 2),
+					  .timezone = dm_catalog_text(i, 3),
+					  .next_due = dm_catalog_time(i, 4),
+					  .anchor = dm_catalog_time(i, 5)};
+
+		compute(&job, now, find_next);
+		/* what is wrong with it shows when it is due */
+		if (job.problem || job.new_due >= job.next_due)
+			continue;
+		dm_column_add_int8(&ids, job.job_id);
+		dm_column_add_time(&due, job.new_due);
+		dm_column_add_time(&anchors, job.anchor);
+	}
+	if (ids.n == 0)
+		return;
+	args.n = 0;
+	dm_args_column(&args, &ids);
+	dm_args_column(&args, &due);
+	dm_args_column(&args, &anchors);
+	dm_catalog_run("UPDATE datamill.job_catalog j SET next_due = u.due, anchor = u.anchor "
+				   "FROM unnest($1, $2, $3) u(job_id, due, anchor) WHERE j.job_id = u.job_id",
+				   &args);
 }
 
 /* Reads and locks the jobs that are due. */
@@ -144,9 +189,9 @@ read_jobs(TimestampTz now, DueJob **jobs)
 	return n;
 }
 
-/* Computes the times of a job that have come; notes a schedule or time zone that is not valid any more. */
+/* Calls find(job, now); notes a schedule or time zone that is not valid any more. */
 static void
-compute_times(DueJob *job, TimestampTz now)
+compute(DueJob *job, TimestampTz now, void (*find)(DueJob *job, TimestampTz now))
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -155,7 +200,7 @@ compute_times(DueJob *job, TimestampTz now)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		find_times(job, now);
+		find(job, now);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -173,7 +218,19 @@ compute_times(DueJob *job, TimestampTz now)
 	CurrentResourceOwner = owner;
 }
 
-/* The same without a net. */
+/* Finds the next time of a job from now on; one that is due each so many seconds counts them from now if its time is too far ahead. */
+static void
+find_next(DueJob *job, TimestampTz now)
+{
+	DmSchedule schedule;
+
+	dm_schedule_parse(job->schedule, &schedule);
+	if (schedule.kind == DM_SCHEDULE_EVERY && job->next_due - now > schedule.every_us)
+		job->anchor = now;
+	job->new_due = dm_schedule_next(&schedule, dm_schedule_zone(job->timezone), now, job->anchor);
+}
+
+/* Finds the times of a job that have come. */
 static void
 find_times(DueJob *job, TimestampTz now)
 {

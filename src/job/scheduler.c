@@ -32,12 +32,14 @@
 #define POSTPONED_US (USECS_PER_SEC / 2)
 #define RESERVED_US (2 * USECS_PER_SEC)
 #define EXPIRE_US USECS_PER_HOUR
+#define CLOCK_WENT_BACK_US USECS_PER_SEC
 #define MAX_ROUNDS 100
 
 extern PGDLLEXPORT void dm_scheduler_main(Datum main_arg);
 
 static MemoryContext tick_context;
 static TimestampTz expired_at = DT_NOBEGIN;
+static TimestampTz last_tick_at = DT_NOBEGIN;
 static bool is_first = true;
 
 static void set_session(void);
@@ -164,6 +166,8 @@ tick(void)
 			dm_settle_pause_restored();
 		if (is_first)
 			dm_due_queue_reboot();
+		if (is_first || now < last_tick_at - CLOCK_WENT_BACK_US)
+			dm_due_follow_clock(now);
 		dm_due_queue(now, &replaced);
 		end(&scope);
 		stop_replaced(replaced);
@@ -186,6 +190,7 @@ tick(void)
 		wake_at = dm_launch_next(now);
 	end(&scope);
 	is_first = false;
+	last_tick_at = now;
 	dm_slot_terminate_overdue(now - dm_guc_cancel_grace_ms * INT64CONST(1000));
 	if (postponed)
 		wake_at = Min(wake_at, now + POSTPONED_US);

@@ -11,6 +11,7 @@
 /* due.c: queues what is due. */
 extern void dm_due_queue(TimestampTz now, List **replaced);
 extern void dm_due_queue_reboot(void);
+extern void dm_due_follow_clock(TimestampTz now);
 
 /* settle.c: draws conclusions from what ended. */
 extern List *dm_settle_slots(TimestampTz now);
