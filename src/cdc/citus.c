@@ -30,6 +30,7 @@ typedef struct CitusTable
 } CitusTable;
 
 static bool table_find(Oid relid, CitusTable *table);
+static void settings_check(void);
 static const char *unsupported_option(const DmDataset *dataset);
 
 /* Raises 0A000 if the table is one of Citus. */
@@ -64,6 +65,7 @@ dm_citus_check(const DmDataset *dataset)
 {
 	const char *option = unsupported_option(dataset);
 
+	settings_check();
 	if (!dm_names_has(dataset->keys, dataset->distributed_by))
 		ereport(
 			ERROR,
@@ -93,6 +95,29 @@ dm_citus_check(const DmDataset *dataset)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s is distributed by Citus and partitioned", dataset->name),
 				 errhint("Distribute an ordinary table, or keep the partitioned one on this node.")));
+}
+
+/*
+ * Raises 55000 if Citus is set to run statements of a function, outside of a transaction block, each in a transaction of
+ * its own, or to commit on its nodes without preparing that. Settings that this version of Citus lacks do not matter.
+ */
+static void
+settings_check(void)
+{
+	static const char *const settings[][2] = {{"citus.function_opens_transaction_block", "on"},
+											  {"citus.multi_shard_commit_protocol", "2pc"}};
+
+	for (int i = 0; i < lengthof(settings); i++)
+	{
+		const char *value = GetConfigOption(settings[i][0], true, false);
+
+		if (value && pg_strcasecmp(value, settings[i][1]) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("%s is %s", settings[i][0], value),
+					 errdetail("The statements of a merge would not be one transaction on all nodes of Citus."),
+					 errhint("SET %s = '%s'.", settings[i][0], settings[i][1])));
+	}
 }
 
 /* Returns the option of the dataset that merges on shards do not know, or NULL. */

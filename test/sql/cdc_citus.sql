@@ -77,6 +77,14 @@ ROLLBACK TO t;
 SELECT datamill.create_dataset('cdc_citus.parts', '{id,name}');
 ROLLBACK TO t;
 
+-- what would make it more than one transaction
+SET LOCAL citus.function_opens_transaction_block = 'off';
+SELECT cdc_citus.away_merge();
+SET LOCAL citus.function_opens_transaction_block = 'on';
+SET LOCAL citus.multi_shard_commit_protocol = '1pc';
+SELECT cdc_citus.away_merge();
+SET LOCAL citus.multi_shard_commit_protocol = '2pc';
+
 -- guards and errors are those of any merge, and leave nothing behind
 DELETE FROM citus_calls;
 SELECT cdc_citus.away_merge(source => 'SELECT 1 AS id, ''x'' AS name UNION ALL SELECT 1, ''y''');
