@@ -49,7 +49,9 @@ CREATE TABLE datamill.receipt_log (
   started_at timestamptz NOT NULL,
   finished_at timestamptz NOT NULL,
   owner regrole NOT NULL,
-  run_id bigint
+  run_id bigint,
+  code text,
+  metadata jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX receipt_log_id_idx ON datamill.receipt_log (id);
 CREATE INDEX receipt_log_run_id_idx ON datamill.receipt_log (run_id) WHERE run_id IS NOT NULL;
@@ -59,12 +61,32 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.receipt_log', '');
 SELECT pg_catalog.pg_extension_config_dump('datamill.receipt_log_receipt_no_seq', '');
 
 CREATE VIEW datamill.receipts WITH (security_barrier) AS
-SELECT r.receipt_no, r.id, r.kind, r.definition, r.arguments, r.inputs, r.outputs, r.started_at, r.finished_at, r.owner, r.run_id
+SELECT r.receipt_no, r.id, r.kind, r.definition, r.arguments, r.inputs, r.outputs, r.started_at, r.finished_at, r.owner, r.run_id,
+  r.code, r.metadata
 FROM datamill.receipt_log r
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = r.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
 GRANT SELECT ON datamill.receipts TO PUBLIC;
 COMMENT ON VIEW datamill.receipts IS
-  'What each operation read and wrote, for the roles that the caller is a member of. id is sha256 over kind, definition, arguments and inputs: the same work on the same bytes has the same id. inputs: uri, etag, version, sha256 (of the bytes as stored), size in bytes, rows. outputs: uri and counts. run_id: the run of a job that it was written in, or NULL.';
+  'What each operation read and wrote, for the roles that the caller is a member of. id is sha256 over kind, definition, code, arguments and inputs: the same work on the same bytes has the same id. code: sha256 of what a job executes (definition in datamill.jobs), NULL for others. inputs: uri, etag, version, sha256 (of the bytes as stored), size in bytes, rows, server. outputs: uri and counts. run_id: the run of a job that it was written in, or NULL. metadata: what the run recorded with record_metadata().';
+
+CREATE FUNCTION datamill.record_input(
+  uri text, version text DEFAULT NULL, sha256 text DEFAULT NULL, size bigint DEFAULT NULL, rows bigint DEFAULT NULL, metadata jsonb DEFAULT '{}')
+RETURNS void
+AS 'MODULE_PATHNAME', 'dm_record_input_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.record_input(text, text, text, bigint, bigint, jsonb) IS
+  'In the run of a job: adds an input to its receipt that datamill does not see by itself. URI, version and sha256 are a part of the receipt''s id. Passwords in URLs, and values of parameters that sign or let in, are blanked out. Errors: 55000 outside of a run; 22023 no URI, no digest, numbers below zero, or metadata that is no object; 54000 more than 16 MB recorded.';
+
+CREATE FUNCTION datamill.record_output(
+  uri text, counts jsonb DEFAULT '{}', version text DEFAULT NULL, sha256 text DEFAULT NULL, size bigint DEFAULT NULL, metadata jsonb DEFAULT '{}')
+RETURNS void
+AS 'MODULE_PATHNAME', 'dm_record_output_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.record_output(text, jsonb, text, text, bigint, jsonb) IS
+  'In the run of a job: adds an output to its receipt that datamill does not see by itself, with counts such as {"inserted": 3}. Otherwise as record_input(); a subtransaction that is taken back takes it along. Errors: those of record_input(); 22023 counts that are no numbers.';
+
+CREATE FUNCTION datamill.record_metadata(key text, value jsonb) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_record_metadata_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.record_metadata(text, jsonb) IS
+  'In the run of a job: adds a member to the metadata of its receipt; of a key that comes again the last value counts. It is no part of the receipt''s id. Errors: 55000 outside of a run; 22023 no key; 54000 more than 16 MB recorded.';
 
 CREATE TABLE datamill.reject_log (
   reject_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -17,6 +17,7 @@
 
 /* Makes a text of a remote fit for a message: one line, valid in any database's encoding. */
 extern void dm_text_clean(char *text);
+extern void dm_redact_urls(char *text);
 extern void dm_redact(char *text, const char *const *secrets, int nsecrets);
 
 #endif

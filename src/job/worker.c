@@ -39,6 +39,7 @@
 #include "job/rehearsal.h"
 #include "job/shared.h"
 #include "job/states.h"
+#include "job/track.h"
 #include "job/worker.h"
 #include "receipt/receipt.h"
 
@@ -49,6 +50,7 @@ typedef struct Work
 	DmRun run;
 	char *name;
 	char *body;
+	char *definition; /* its digest */
 	char *when_sql;
 	List *expect; /* of char*: queries */
 	bool is_rehearsal;
@@ -176,7 +178,7 @@ claim(void)
 			"UPDATE datamill.run_catalog r SET state = 'running', started_at = clock_timestamp(), pid = $2 "
 			"FROM datamill.job_catalog j WHERE r.run_id = $1 AND r.state = 'starting' AND j.job_id = r.job_id "
 			"RETURNING r.name, j.body, j.when_sql, (extract(epoch FROM j.timeout) * 1000)::bigint, "
-			"r.scheduled_time, r.arguments, j.expect, r.trigger = 'rehearsal'",
+			"r.scheduled_time, r.arguments, j.expect, r.trigger = 'rehearsal', j.definition",
 			&args) > 0;
 	if (claimed)
 	{
@@ -190,6 +192,7 @@ claim(void)
 		work.run.arguments = datumCopy(dm_catalog_value(0, 6, &is_null), false, -1);
 		work.expect = dm_expect_list(dm_catalog_text(0, 7));
 		work.is_rehearsal = DatumGetBool(dm_catalog_value(0, 8, &is_null));
+		work.definition = dm_catalog_text(0, 9);
 	}
 	dm_catalog_end(&scope);
 	CommitTransactionCommand();
@@ -217,6 +220,9 @@ perform(void)
 		NULL, &DatumGetJsonbP(work.run.arguments)->root, VARSIZE(DatumGetPointer(work.run.arguments)));
 	work.receiver = dm_capture_make(CurrentMemoryContext);
 	work.receipt = dm_receipt_begin("job", work.name, arguments);
+	dm_receipt_set_code(work.receipt, work.definition);
+	dm_receipt_set_run_receipt(work.receipt);
+	dm_track_begin();
 	work.execution.text = work.body;
 	work.execution.receiver = work.receiver;
 	work.execution.context = CurrentMemoryContext;
@@ -301,6 +307,7 @@ rehearse(void)
 static void
 finish(void *arg)
 {
+	dm_track_report(work.receipt);
 	dm_expect_check(work.expect, work.name);
 	if (dm_receipt_is_empty(work.receipt))
 		work.receipt = NULL;

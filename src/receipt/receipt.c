@@ -5,11 +5,12 @@
  * 1. The innermost open receipt gets the inputs. It lives in its own context below the caller's; when ERROR deletes
  *    that context, a callback takes it off the stack, so no pointer outlives it.
  * 2. Nothing is stored before dm_receipt_write(), which inserts in the caller's transaction.
- * 3. The id is sha256 over the jsonb text of kind, definition, arguments and inputs sorted by uri and version. Rows,
+ * 3. The id is sha256 over the jsonb text of kind, definition, code, arguments and inputs sorted by uri and version. Rows,
  *    times and users do not enter it: the same work on the same bytes has the same id wherever it runs.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
@@ -33,8 +34,10 @@ struct DmReceipt
 	const char *kind;
 	const char *definition;
 	const char *arguments;
-	List *inputs;  /* of DmReceiptInput* */
-	List *outputs; /* of DmReceiptOutput* */
+	const char *code;		 /* sha256 of what is executed, or NULL */
+	List *inputs;			 /* of DmReceiptInput* */
+	List *outputs;			 /* of Output* */
+	StringInfoData metadata; /* members of a JSON object, without its braces; no data: none */
 	TimestampTz started_at;
 	int64 rejected; /* rows that scans left out so far */
 	int64 serial;	/* of the receipt in this backend, from 1 */
@@ -43,15 +46,26 @@ struct DmReceipt
 
 DmReceiptWritten dm_receipt_written_hook = NULL;
 
+/* An output, and the subtransaction that it goes with. */
+typedef struct Output
+{
+	DmReceiptOutput pub;
+	SubTransactionId subtransaction;
+} Output;
+
 static DmReceipt *open_receipt = NULL;
+static DmReceipt *run_receipt = NULL;
 static int64 last_serial = 0;
 static int64 run_of_process = 0;
 
 static void receipt_forget(void *arg);
+static void subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg);
+static const char *copy_of(const char *text);
 static char *inputs_json(const DmReceipt *receipt, bool for_id);
-static char *outputs_json(const DmReceipt *receipt);
+static char *outputs_json(const DmReceipt *receipt, bool with_told);
 static int input_compare(const ListCell *a, const ListCell *b);
 static void json_member(StringInfo out, const char *name, const char *value, bool first);
+static void json_value(StringInfo out, const char *name, const char *json);
 static char *receipt_id(const DmReceipt *receipt);
 static void own_rejects(const DmReceipt *receipt, const char *id);
 
@@ -66,7 +80,13 @@ dm_receipt_begin(const char *kind, const char *definition, const char *arguments
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	DmReceipt *receipt = palloc0(sizeof(DmReceipt));
 	MemoryContextCallback *forget = palloc0(sizeof(MemoryContextCallback));
+	static bool is_registered = false;
 
+	if (!is_registered)
+	{
+		RegisterSubXactCallback(subtransaction_end, NULL);
+		is_registered = true;
+	}
 	receipt->context = context;
 	receipt->kind = pstrdup(kind);
 	receipt->definition = pstrdup(definition);
@@ -82,19 +102,45 @@ dm_receipt_begin(const char *kind, const char *definition, const char *arguments
 	return receipt;
 }
 
-/* Adds an output; strings are copied. */
+/* Sets the digest of the code that the receipt's operation executes: it is a part of the id. */
+void
+dm_receipt_set_code(DmReceipt *receipt, const char *sha256)
+{
+	receipt->code = MemoryContextStrdup(receipt->context, sha256);
+}
+
+/* Adds an output, gone if the current subtransaction is; strings are copied. */
 void
 dm_receipt_output(DmReceipt *receipt, const DmReceiptOutput *output)
 {
 	MemoryContext caller = MemoryContextSwitchTo(receipt->context);
-	DmReceiptOutput *copy = palloc(sizeof(DmReceiptOutput));
+	Output *copy = palloc(sizeof(Output));
 
-	*copy = *output;
-	copy->uri = pstrdup(output->uri);
-	copy->counts = pstrdup(output->counts);
-	copy->etag = output->etag ? pstrdup(output->etag) : NULL;
-	copy->sha256 = output->sha256 ? pstrdup(output->sha256) : NULL;
+	copy->pub = *output;
+	copy->pub.uri = pstrdup(output->uri);
+	copy->pub.counts = pstrdup(output->counts);
+	copy->pub.etag = copy_of(output->etag);
+	copy->pub.version = copy_of(output->version);
+	copy->pub.sha256 = copy_of(output->sha256);
+	copy->pub.server = copy_of(output->server);
+	copy->pub.metadata = copy_of(output->metadata);
+	copy->subtransaction = GetCurrentSubTransactionId();
 	receipt->outputs = lappend(receipt->outputs, copy);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Adds a member to the receipt's metadata; value is a JSON text. Of a key that comes again the last value counts. */
+void
+dm_receipt_metadata(DmReceipt *receipt, const char *key, const char *value)
+{
+	MemoryContext caller = MemoryContextSwitchTo(receipt->context);
+
+	if (!receipt->metadata.data)
+		initStringInfo(&receipt->metadata);
+	else
+		appendStringInfoString(&receipt->metadata, ", ");
+	escape_json(&receipt->metadata, key);
+	appendStringInfo(&receipt->metadata, ": %s", value);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -105,35 +151,33 @@ dm_receipt_output(DmReceipt *receipt, const DmReceiptOutput *output)
 char *
 dm_receipt_write(DmReceipt *receipt)
 {
-	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, OIDOID, INT8OID};
-	Datum values[9];
+	DmCatalogArgs args = {0};
 	DmCatalogScope scope;
 	char *id;
 
 	list_sort(receipt->inputs, input_compare);
 	id = receipt_id(receipt);
-	values[0] = CStringGetTextDatum(id);
-	values[1] = CStringGetTextDatum(receipt->kind);
-	values[2] = CStringGetTextDatum(receipt->definition);
-	values[3] = CStringGetTextDatum(receipt->arguments);
-	values[4] = CStringGetTextDatum(inputs_json(receipt, false));
-	values[5] = CStringGetTextDatum(outputs_json(receipt));
-	values[6] = TimestampTzGetDatum(receipt->started_at);
-	values[7] = ObjectIdGetDatum(GetUserId());
-	values[8] = Int64GetDatum(run_of_process);
+	dm_args_text(&args, id);
+	dm_args_text(&args, receipt->kind);
+	dm_args_text(&args, receipt->definition);
+	dm_args_text(&args, receipt->arguments);
+	dm_args_text(&args, inputs_json(receipt, false));
+	dm_args_text(&args, outputs_json(receipt, true));
+	dm_args_time(&args, receipt->started_at);
+	dm_args_oid(&args, GetUserId());
+	dm_args_int8(&args, run_of_process);
+	dm_args_text(&args, receipt->code);
+	dm_args_text(&args, psprintf("{%s}", receipt->metadata.data ? receipt->metadata.data : ""));
 	dm_catalog_begin(&scope);
-	dm_catalog_execute(
+	dm_catalog_run(
 		"INSERT INTO datamill.receipt_log (id, kind, definition, arguments, inputs, outputs, started_at, "
-		"finished_at, owner, run_id) VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, $6::jsonb, $7, "
-		"clock_timestamp(), $8::regrole, nullif($9, 0))",
-		lengthof(types),
-		types,
-		values,
-		NULL);
+		"finished_at, owner, run_id, code, metadata) VALUES ($1, $2, $3, $4::jsonb, $5::jsonb, "
+		"$6::jsonb, $7, clock_timestamp(), $8::regrole, nullif($9, 0), $10, $11::jsonb)",
+		&args);
 	if (receipt->has_rejects)
 		own_rejects(receipt, id);
 	if (dm_receipt_written_hook && receipt->outputs != NIL)
-		dm_receipt_written_hook(id, outputs_json(receipt));
+		dm_receipt_written_hook(id, outputs_json(receipt, false));
 	dm_catalog_end(&scope);
 	MemoryContextDelete(receipt->context);
 	return id;
@@ -143,7 +187,28 @@ dm_receipt_write(DmReceipt *receipt)
 bool
 dm_receipt_is_empty(const DmReceipt *receipt)
 {
-	return receipt->inputs == NIL && receipt->outputs == NIL;
+	return receipt->inputs == NIL && receipt->outputs == NIL && !receipt->metadata.data;
+}
+
+/* Makes the receipt that of the run which this process executes. */
+void
+dm_receipt_set_run_receipt(DmReceipt *receipt)
+{
+	run_receipt = receipt;
+}
+
+/* The receipt of the run that goes on in this process; NULL if there is none. */
+DmReceipt *
+dm_receipt_of_run(void)
+{
+	return run_receipt;
+}
+
+/* Is the receipt of the run the innermost one, so that nothing else records what is done? */
+bool
+dm_receipt_run_records(void)
+{
+	return run_receipt && open_receipt == run_receipt;
 }
 
 /* Notes the run of a job that this process executes. */
@@ -189,20 +254,57 @@ dm_receipt_reject_serial(void)
 void
 dm_receipt_input(const DmReceiptInput *input)
 {
-	MemoryContext caller;
-	DmReceiptInput *copy;
+	if (open_receipt)
+		dm_receipt_add_input(open_receipt, input);
+}
 
-	if (!open_receipt)
-		return;
-	caller = MemoryContextSwitchTo(open_receipt->context);
-	copy = palloc(sizeof(DmReceiptInput));
+/* Copies the input into a receipt. */
+void
+dm_receipt_add_input(DmReceipt *receipt, const DmReceiptInput *input)
+{
+	MemoryContext caller = MemoryContextSwitchTo(receipt->context);
+	DmReceiptInput *copy = palloc(sizeof(DmReceiptInput));
+
 	*copy = *input;
 	copy->uri = pstrdup(input->uri);
-	copy->etag = input->etag ? pstrdup(input->etag) : NULL;
-	copy->version = input->version ? pstrdup(input->version) : NULL;
-	copy->sha256 = input->sha256 ? pstrdup(input->sha256) : NULL;
-	open_receipt->inputs = lappend(open_receipt->inputs, copy);
+	copy->etag = copy_of(input->etag);
+	copy->version = copy_of(input->version);
+	copy->sha256 = copy_of(input->sha256);
+	copy->server = copy_of(input->server);
+	copy->metadata = copy_of(input->metadata);
+	receipt->inputs = lappend(receipt->inputs, copy);
 	MemoryContextSwitchTo(caller);
+}
+
+/* Returns a copy of a text; NULL of NULL. */
+static const char *
+copy_of(const char *text)
+{
+	return text ? pstrdup(text) : NULL;
+}
+
+/* Subtransaction callback: outputs of one that is taken back were never written. */
+static void
+subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
+		return;
+	for (DmReceipt *receipt = open_receipt; receipt; receipt = receipt->outer)
+	{
+		ListCell *cell;
+
+		foreach (cell, receipt->outputs)
+		{
+			Output *output = lfirst(cell);
+
+			if (output->subtransaction != mine)
+				continue;
+			if (event == SUBXACT_EVENT_COMMIT_SUB)
+				output->subtransaction = parent;
+			else
+				receipt->outputs = foreach_delete_current(receipt->outputs, cell);
+		}
+	}
 }
 
 /* Sets the receipt's id on the rows that were rejected under it. Other transactions' are told apart by their number. */
@@ -225,6 +327,9 @@ static void
 receipt_forget(void *arg)
 {
 	DmReceipt *gone = arg;
+
+	if (run_receipt == gone)
+		run_receipt = NULL;
 
 	for (DmReceipt *r = open_receipt; r; r = r->outer)
 	{
@@ -249,6 +354,7 @@ receipt_id(const DmReceipt *receipt)
 	initStringInfo(&text);
 	json_member(&text, "kind", receipt->kind, true);
 	json_member(&text, "definition", receipt->definition, false);
+	json_member(&text, "code", receipt->code, false);
 	appendStringInfo(&text, ", \"arguments\": %s, \"inputs\": %s}", receipt->arguments, inputs_json(receipt, true));
 	/* through jsonb, whose output does not depend on the order or spacing of the text that made it */
 	canonical =
@@ -292,16 +398,21 @@ inputs_json(const DmReceipt *receipt, bool for_id)
 		if (input->size >= 0)
 			appendStringInfo(&out, ", \"size\": " INT64_FORMAT, input->size);
 		if (!for_id)
-			appendStringInfo(&out, ", \"rows\": " INT64_FORMAT, input->rows);
+		{
+			if (input->rows >= 0)
+				appendStringInfo(&out, ", \"rows\": " INT64_FORMAT, input->rows);
+			json_member(&out, "server", input->server, false);
+			json_value(&out, "metadata", input->metadata);
+		}
 		appendStringInfoChar(&out, '}');
 	}
 	appendStringInfoChar(&out, ']');
 	return out.data;
 }
 
-/* Returns the outputs as a JSON array. */
+/* Returns the outputs as a JSON array, with those that the user told of or without. */
 static char *
-outputs_json(const DmReceipt *receipt)
+outputs_json(const DmReceipt *receipt, bool with_told)
 {
 	StringInfoData out;
 	ListCell *cell;
@@ -310,15 +421,20 @@ outputs_json(const DmReceipt *receipt)
 	appendStringInfoChar(&out, '[');
 	foreach (cell, receipt->outputs)
 	{
-		const DmReceiptOutput *output = lfirst(cell);
+		const DmReceiptOutput *output = &((Output *) lfirst(cell))->pub;
 
-		if (cell != list_head(receipt->outputs))
+		if (output->is_told && !with_told)
+			continue;
+		if (out.len > 1)
 			appendStringInfoString(&out, ", ");
 		json_member(&out, "uri", output->uri, true);
 		json_member(&out, "etag", output->etag, false);
+		json_member(&out, "version", output->version, false);
 		json_member(&out, "sha256", output->sha256, false);
-		if (output->sha256)
+		if (output->sha256 || output->size > 0)
 			appendStringInfo(&out, ", \"size\": " INT64_FORMAT, output->size);
+		json_member(&out, "server", output->server, false);
+		json_value(&out, "metadata", output->metadata);
 		appendStringInfo(&out, ", \"counts\": %s}", output->counts);
 	}
 	appendStringInfoChar(&out, ']');
@@ -335,6 +451,14 @@ json_member(StringInfo out, const char *name, const char *value, bool first)
 	escape_json(out, name);
 	appendStringInfoString(out, ": ");
 	escape_json(out, value);
+}
+
+/* Appends a member whose value is JSON already; nothing for a NULL value. */
+static void
+json_value(StringInfo out, const char *name, const char *json)
+{
+	if (json)
+		appendStringInfo(out, ", \"%s\": %s", name, json);
 }
 
 /* Orders inputs by uri, then version, then etag. */

@@ -15,9 +15,11 @@ typedef struct DmReceiptInput
 	const char *uri;  /* s3://bucket/key, or a relation's qualified name */
 	const char *etag; /* NULL where there is none */
 	const char *version;
-	const char *sha256; /* 64 hex digits of the bytes as stored, or NULL if not all were read */
-	int64 size;			/* bytes as stored, -1 unknown */
-	int64 rows;			/* rows read from it */
+	const char *sha256;	  /* 64 hex digits of the bytes as stored, or NULL if not all were read */
+	int64 size;			  /* bytes as stored, -1 unknown */
+	int64 rows;			  /* rows read from it, -1 unknown */
+	const char *server;	  /* through which it was read, or NULL */
+	const char *metadata; /* a JSON text of what else is known, or NULL */
 } DmReceiptInput;
 
 typedef struct DmReceiptOutput
@@ -28,17 +30,28 @@ typedef struct DmReceiptOutput
 	const char *etag;
 	const char *sha256; /* 64 hex digits of the bytes as stored; NULL: it is no object */
 	int64 size;			/* bytes as stored */
+	const char *version;
+	bool is_told;		  /* by the user: whoever watches for outputs does not hear of it */
+	const char *server;	  /* through which it was written, or NULL */
+	const char *metadata; /* a JSON text of what else is known, or NULL */
 } DmReceiptOutput;
 
 typedef struct DmReceipt DmReceipt;
 
 extern DmReceipt *dm_receipt_begin(const char *kind, const char *definition, const char *arguments);
+extern void dm_receipt_set_code(DmReceipt *receipt, const char *sha256);
+extern void dm_receipt_add_input(DmReceipt *receipt, const DmReceiptInput *input);
+extern void dm_receipt_metadata(DmReceipt *receipt, const char *key, const char *value);
 extern void dm_receipt_output(DmReceipt *receipt, const DmReceiptOutput *output);
 extern char *dm_receipt_write(DmReceipt *receipt);
 /* Has nothing been recorded? */
 extern bool dm_receipt_is_empty(const DmReceipt *receipt);
 /* All receipts written by this process from now on belong to a run of a job. */
 extern void dm_receipt_set_run(int64 run_id);
+/* The receipt of that run, which is open as long as the run goes on; NULL outside of runs. */
+extern void dm_receipt_set_run_receipt(DmReceipt *receipt);
+extern DmReceipt *dm_receipt_of_run(void);
+extern bool dm_receipt_run_records(void);
 
 /* Called in a catalog scope for each receipt that names outputs, when it is stored: with its id and the outputs as a JSON array. */
 typedef void (*DmReceiptWritten)(const char *id, const char *outputs);
@@ -52,5 +65,8 @@ extern void dm_receipt_input(const DmReceiptInput *input);
 /* Counts a row that a scan rejected under the innermost open receipt; and how many there are, 0 when none is open. */
 extern void dm_receipt_reject(void);
 extern int64 dm_receipt_rejected(void);
+
+/* relation.c: the name of a table in receipts, palloc'd; NULL if they leave it out. */
+extern char *dm_receipt_relation_name(Oid oid);
 
 #endif

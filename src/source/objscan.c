@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "foreign/foreign.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -254,7 +255,8 @@ record_object(DmObjScan *scan)
 							.version = scan->object->version,
 							.sha256 = scan->digest ? dm_stream_digest_hex(scan->digest) : NULL,
 							.size = scan->object->size,
-							.rows = good_rows(scan)};
+							.rows = good_rows(scan),
+							.server = GetForeignServer(scan->spec.server)->servername};
 
 	if (scan->share || scan->spec.pieces || scan->position <= scan->nrecorded)
 		return;

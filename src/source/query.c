@@ -18,6 +18,7 @@
 #include "parser/scansup.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
@@ -55,6 +56,9 @@ typedef struct RowReceiver
 	int64 rows;
 	DmProgress reported;
 } RowReceiver;
+
+static const char *relations_json(SPIPlanPtr plan);
+static int compare_names(const ListCell *a, const ListCell *b);
 
 /* Makes the position of a syntax error one in the source's text, and says what a source may be. */
 static void
@@ -303,6 +307,48 @@ receiver_make(DmSource *source, DmSourceEach each, void *arg)
 	return receiver;
 }
 
+/* Returns a JSON object with the tables that a query names, itself or by way of views. */
+static const char *
+relations_json(SPIPlanPtr plan)
+{
+	List *names = NIL;
+	ListCell *source;
+	ListCell *cell;
+	StringInfoData out;
+
+	foreach (source, SPI_plan_get_plan_sources(plan))
+	{
+		foreach (cell, ((CachedPlanSource *) lfirst(source))->relationOids)
+		{
+			char *name = dm_receipt_relation_name(lfirst_oid(cell));
+
+			if (name)
+				names = lappend(names, makeString(name));
+		}
+	}
+	list_sort(names, compare_names);
+	initStringInfo(&out);
+	appendStringInfoString(&out, "{\"relations\": [");
+	foreach (cell, names)
+	{
+		if (cell != list_head(names) &&
+			strcmp(strVal(lfirst(cell)), strVal(list_nth(names, foreach_current_index(cell) - 1))) == 0)
+			continue;
+		if (cell != list_head(names))
+			appendStringInfoString(&out, ", ");
+		escape_json(&out, strVal(lfirst(cell)));
+	}
+	appendStringInfoString(&out, "]}");
+	return out.data;
+}
+
+/* Orders names. */
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(strVal(lfirst(a)), strVal(lfirst(b)));
+}
+
 /* Runs the query once. Its plan is never parallel: each() may write, which a parallel query may not. */
 static int64
 query_run(DmSource *source, DmSourceEach each, void *arg)
@@ -311,6 +357,8 @@ query_run(DmSource *source, DmSourceEach each, void *arg)
 	RowReceiver *receiver = receiver_make(source, each, arg);
 	SPIExecuteOptions options = {.read_only = true, .dest = &receiver->pub};
 	SPIPlanPtr plan;
+	MemoryContext caller = CurrentMemoryContext;
+	const char *relations = NULL;
 	int64 rejected;
 	int result;
 
@@ -318,6 +366,8 @@ query_run(DmSource *source, DmSourceEach each, void *arg)
 	plan = SPI_prepare_cursor(state->run_query, 0, NULL, 0);
 	if (!plan)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	if (source->kind == DM_SOURCE_QUERY && dm_receipt_is_open())
+		relations = MemoryContextStrdup(caller, relations_json(plan));
 	rejected = dm_receipt_rejected();
 	result = SPI_execute_plan_extended(plan, &options);
 	source->rejected = dm_receipt_rejected() - rejected; /* by foreign tables in the query */
@@ -327,7 +377,8 @@ query_run(DmSource *source, DmSourceEach each, void *arg)
 	report_progress(receiver);
 	ExecDropSingleTupleTableSlot(receiver->slot);
 	MemoryContextDelete(receiver->row);
-	dm_receipt_input(&(DmReceiptInput){.uri = state->uri, .size = -1, .rows = receiver->rows});
+	dm_receipt_input(
+		&(DmReceiptInput){.uri = state->uri, .size = -1, .rows = receiver->rows, .metadata = relations});
 	return receiver->rows;
 }
 
