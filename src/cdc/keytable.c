@@ -1,42 +1,56 @@
 /*
  * keytable.c: hashes of keys to tuple ids, in memory as far as it goes.
  *
- * An open-addressing table of 16-byte entries. Equal hashes stand in one probe chain as entries of their own, so that
- * the caller can tell colliding keys apart by looking at the rows.
+ * An open-addressing table. Equal hashes stand in one probe chain as entries of their own, so that the caller can tell
+ * colliding keys apart by looking at the rows.
  *
- * When the table would outgrow its memory, the number of partitions (by the low bits of the hash) doubles: entries of
- * partitions other than the one in memory go to temporary files, and so do the source rows that belong to them. After
- * the source is read the partitions are worked off one after another, as in a hybrid hash join. The number of
- * partitions is settled while entries are added, before the first row is looked up.
+ * Of one heap, an entry is a word of 64 bits: the block and the offset in as many bits as they need, and above them the
+ * upper bits of the code, which is the hash times an odd number. Both the slot that an entry belongs to and its partition
+ * follow from these upper bits, so that entries can be moved without the rest. Where they would be too few, and of
+ * partitioned tables, the whole codes stand in an array beside the entries.
+ *
+ * When the table would outgrow its memory, the number of partitions (by the low bits of what is kept of the code)
+ * doubles: entries of partitions other than the one in memory go to temporary files, and so do the source rows that
+ * belong to them. After the source is read the partitions are worked off one after another, as in a hybrid hash join.
+ * The number of partitions is settled while entries are added, before the first row is looked up.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "storage/buffile.h"
 #include "utils/memutils.h"
 
+#include "base/large.h"
 #include "cdc/keytable.h"
 
-#define TID_MASK UINT64CONST(0x3fffffffffffffff)
-#define ENTRY_USED (UINT64CONST(1) << 62)
-#define ENTRY_MARKED (UINT64CONST(1) << 63)
 #define MAX_PARTITIONS 1024
 #define MIN_CAPACITY 1024
 
+/* Bits of a block number up to which an entry is one word. More would leave too few for slots and partitions. */
+#define MAX_BLOCK_BITS 23
+/* Bits of the offset of a row in a block of a heap. */
+#define OFFSET_BITS 12
+
+/* An entry with all of its code, as in temporary files. */
 typedef struct KeyEntry
 {
-	uint64 hash;
-	uint64 tid; /* as of dm_tid_pack(), with the flags above; 0 is an empty slot */
+	uint64 code;
+	uint64 tid; /* as of dm_tid_pack() */
 } KeyEntry;
 
 struct DmKeyTable
 {
 	MemoryContext context;
-	KeyEntry *entries;
-	uint64 capacity; /* a power of two */
+	uint64 *entries; /* 0 is an empty slot; else code and place, or with codes a packed tuple id */
+	uint64 *codes;	 /* of the entries; NULL where they are in the entries */
+	uint8 *marks;	 /* a bit a slot */
+	uint64 capacity;
 	uint64 used;
+	uint64 max_used; /* from which on there is no room */
 	Size max_bytes;
+	int place_bits;	 /* of an entry, the lower ones; 0 with codes */
 	int npartitions; /* a power of two */
 	int partition;	 /* the one in memory */
 	bool can_split;	 /* false once splitting moved nothing: all hashes are alike */
@@ -44,7 +58,9 @@ struct DmKeyTable
 	BufFile **row_files;
 };
 
-static void entry_put(DmKeyTable *table, uint64 hash, uint64 tid);
+static void entries_make(DmKeyTable *table, uint64 capacity);
+static uint64 capacity_limit(const DmKeyTable *table);
+static void entry_put(DmKeyTable *table, const KeyEntry *entry);
 static void table_grow(DmKeyTable *table);
 static void table_split(DmKeyTable *table);
 static void table_rebuild(DmKeyTable *table, uint64 capacity);
@@ -54,25 +70,86 @@ static BufFile *file_make(DmKeyTable *table);
 static void file_rewind(BufFile *file);
 static int tid_compare(const void *a, const void *b);
 
-/* Makes an empty table in the current memory context for about `expected` keys, in max_bytes of memory. */
+/*
+ * Makes an empty table in the current memory context for about `expected` keys, in max_bytes of memory. blocks: how many
+ * the heap with the keys has; 0 if it is partitioned, or no heap.
+ */
 DmKeyTable *
-dm_keytable_make(Size max_bytes, uint64 expected)
+dm_keytable_make(Size max_bytes, uint64 expected, BlockNumber blocks)
 {
 	DmKeyTable *table = palloc0(sizeof(DmKeyTable));
-	uint64 capacity = MIN_CAPACITY;
+	int block_bits = blocks > 1 ? pg_leftmost_one_pos32(blocks - 1) + 1 : 1;
 
-	while (capacity / 4 * 3 < expected && capacity * 2 * sizeof(KeyEntry) <= max_bytes)
-		capacity *= 2;
 	table->context = CurrentMemoryContext;
 	table->max_bytes = max_bytes;
-	table->capacity = capacity;
-	table->entries =
-		MemoryContextAllocExtended(table->context, capacity * sizeof(KeyEntry), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	StaticAssertStmt(MaxHeapTuplesPerPage < 1 << OFFSET_BITS, "an offset has its bits");
+	if (blocks > 0 && block_bits <= MAX_BLOCK_BITS)
+		table->place_bits = block_bits + OFFSET_BITS;
 	table->npartitions = 1;
 	table->can_split = true;
 	table->entry_files = palloc0(sizeof(BufFile *) * MAX_PARTITIONS);
 	table->row_files = palloc0(sizeof(BufFile *) * MAX_PARTITIONS);
+	entries_make(table, Min(Max(expected / 2 * 3, MIN_CAPACITY), capacity_limit(table)));
 	return table;
+}
+
+/* Returns what is kept of the code of a hash. */
+static inline uint64
+code_make(const DmKeyTable *table, uint64 hash)
+{
+	return (hash * UINT64CONST(0x9e3779b97f4a7c15)) >> table->place_bits << table->place_bits;
+}
+
+/* The partition of a code. */
+static inline int
+code_partition(const DmKeyTable *table, uint64 code)
+{
+	return (int) ((code >> table->place_bits) & (table->npartitions - 1));
+}
+
+/* The slot a code starts at: codes are spread over the slots in their order. */
+static inline uint64
+code_slot(const DmKeyTable *table, uint64 code)
+{
+#ifdef HAVE_INT128
+	return (uint64) (((uint128) code * table->capacity) >> 64);
+#else
+	return (uint64) ((code >> 32) * table->capacity) >> 32;
+#endif
+}
+
+/* The slot after one. */
+static inline uint64
+slot_after(const DmKeyTable *table, uint64 i)
+{
+	return i + 1 == table->capacity ? 0 : i + 1;
+}
+
+/* The code in a slot that is in use. */
+static inline uint64
+slot_code(const DmKeyTable *table, uint64 i)
+{
+	return table->codes ? table->codes[i] : table->entries[i] >> table->place_bits << table->place_bits;
+}
+
+/* The packed tuple id in a slot that is in use. */
+static inline uint64
+slot_tid(const DmKeyTable *table, uint64 i)
+{
+	uint64 place;
+
+	if (table->codes)
+		return table->entries[i];
+	place = table->entries[i] & ((UINT64CONST(1) << table->place_bits) - 1);
+	return place >> OFFSET_BITS << 16 | (place & ((1 << OFFSET_BITS) - 1));
+}
+
+/* True if an entry has room for the packed tuple id, as it has for those of the blocks that were there at the start. */
+static inline bool
+tid_fits(const DmKeyTable *table, uint64 tid)
+{
+	return table->codes ||
+		   (tid >> 16 >> (table->place_bits - OFFSET_BITS) == 0 && (tid & 0xffff) >> OFFSET_BITS == 0);
 }
 
 /* Adds a key's hash and where its row is. */
@@ -81,12 +158,14 @@ dm_keytable_add(DmKeyTable *table, uint64 hash, uint64 tid)
 {
 	KeyEntry entry;
 
-	entry.hash = hash;
-	entry.tid = tid | ENTRY_USED;
-	if (dm_keytable_is_here(table, hash) && table->used >= table->capacity / 4 * 3)
+	if (unlikely(!tid_fits(table, tid)))
+		elog(ERROR, "a row lies behind the end of its table");
+	entry.code = code_make(table, hash);
+	entry.tid = tid;
+	if (table->used >= table->max_used && code_partition(table, entry.code) == table->partition)
 		table_grow(table);
-	if (dm_keytable_is_here(table, hash))
-		entry_put(table, hash, entry.tid);
+	if (code_partition(table, entry.code) == table->partition)
+		entry_put(table, &entry);
 	else
 		entry_spill(table, &entry);
 }
@@ -95,79 +174,84 @@ dm_keytable_add(DmKeyTable *table, uint64 hash, uint64 tid)
 bool
 dm_keytable_is_here(const DmKeyTable *table, uint64 hash)
 {
-	return (int) (hash & (table->npartitions - 1)) == table->partition;
+	return code_partition(table, code_make(table, hash)) == table->partition;
 }
 
-/* The slot a hash starts at. The low bits choose the partition, so higher bits of a product are used. */
-static inline uint64
-entry_start(const DmKeyTable *table, uint64 hash)
-{
-	return ((hash * UINT64CONST(0x9e3779b97f4a7c15)) >> 20) & (table->capacity - 1);
-}
-
-/* Returns the position of the first entry with this hash from slot i on, or DM_KEY_NONE. */
+/* Returns the position of the first entry with this code from slot i on, or DM_KEY_NONE. */
 static inline int64
-entry_find(const DmKeyTable *table, uint64 hash, uint64 i)
+entry_find(const DmKeyTable *table, uint64 code, uint64 i)
 {
-	while (table->entries[i].tid != 0)
+	while (table->entries[i] != 0)
 	{
-		if (table->entries[i].hash == hash)
+		if (slot_code(table, i) == code)
 			return (int64) i;
-		i = (i + 1) & (table->capacity - 1);
+		i = slot_after(table, i);
 	}
 	return DM_KEY_NONE;
 }
 
-/* Returns the position of the first entry with this hash, or DM_KEY_NONE. The hash must be of the partition in memory. */
+/*
+ * Returns the position of the first entry that may have this hash (others may share what is kept of it), or DM_KEY_NONE.
+ * The hash must be of the partition in memory.
+ */
 int64
 dm_keytable_find(const DmKeyTable *table, uint64 hash)
 {
-	return entry_find(table, hash, entry_start(table, hash));
+	uint64 code = code_make(table, hash);
+
+	return entry_find(table, code, code_slot(table, code));
 }
 
-/* Returns the position of the next entry with this hash after `position`, or DM_KEY_NONE. */
+/* Returns the position of the next such entry after `position`, or DM_KEY_NONE. */
 int64
 dm_keytable_find_next(const DmKeyTable *table, uint64 hash, int64 position)
 {
-	return entry_find(table, hash, ((uint64) position + 1) & (table->capacity - 1));
+	return entry_find(table, code_make(table, hash), slot_after(table, (uint64) position));
 }
 
 /* Asks the processor to bring the slot of a hash near, for a find that comes soon. */
 void
 dm_keytable_prefetch(const DmKeyTable *table, uint64 hash)
 {
-	__builtin_prefetch(&table->entries[entry_start(table, hash)]);
+	uint64 slot = code_slot(table, code_make(table, hash));
+
+	__builtin_prefetch(&table->entries[slot]);
+	if (table->codes)
+		__builtin_prefetch(&table->codes[slot]);
 }
 
-/* Asks the processor to bring the entry at a position near, for a mark that comes soon. */
+/* Asks the processor to bring the mark of a position near. */
 void
 dm_keytable_prefetch_mark(const DmKeyTable *table, int64 position)
 {
-	__builtin_prefetch(&table->entries[position], 1);
+	__builtin_prefetch(&table->marks[position / 8], 1);
 }
 
 /* Returns the packed tuple id at a position; it orders as tuple ids do. */
 uint64
 dm_keytable_tid(const DmKeyTable *table, int64 position)
 {
-	return table->entries[position].tid & TID_MASK;
+	return slot_tid(table, (uint64) position);
 }
 
 /* Marks the entry as matched by a source row. Returns false if it already was: the key stands in the source twice. */
 bool
 dm_keytable_mark(DmKeyTable *table, int64 position)
 {
-	if (table->entries[position].tid & ENTRY_MARKED)
+	uint8 *byte = &table->marks[position / 8];
+	uint8 bit = (uint8) (1 << (position % 8));
+
+	if (*byte & bit)
 		return false;
-	table->entries[position].tid |= ENTRY_MARKED;
+	*byte |= bit;
 	return true;
 }
 
-/* True for an entry that is in use and was not marked. */
+/* True for a slot that is in use and was not marked. */
 static inline bool
-entry_is_unmarked(const KeyEntry *entry)
+slot_is_unmarked(const DmKeyTable *table, uint64 i)
 {
-	return (entry->tid & (ENTRY_USED | ENTRY_MARKED)) == ENTRY_USED;
+	return table->entries[i] != 0 && !(table->marks[i / 8] & (1 << (i % 8)));
 }
 
 /* Returns the packed tuple ids of the partition's entries that were not marked, sorted; palloc'd. */
@@ -178,13 +262,13 @@ dm_keytable_unmarked(const DmKeyTable *table, uint64 *count)
 	uint64 *tids;
 
 	for (uint64 i = 0; i < table->capacity; i++)
-		n += entry_is_unmarked(&table->entries[i]);
-	tids = MemoryContextAllocHuge(CurrentMemoryContext, Max(n, 1) * sizeof(uint64));
+		n += slot_is_unmarked(table, i);
+	tids = dm_large_alloc(CurrentMemoryContext, Max(n, 1) * sizeof(uint64));
 	n = 0;
 	for (uint64 i = 0; i < table->capacity; i++)
 	{
-		if (entry_is_unmarked(&table->entries[i]))
-			tids[n++] = table->entries[i].tid & TID_MASK;
+		if (slot_is_unmarked(table, i))
+			tids[n++] = slot_tid(table, i);
 	}
 	qsort(tids, n, sizeof(uint64), tid_compare);
 	*count = n;
@@ -195,7 +279,7 @@ dm_keytable_unmarked(const DmKeyTable *table, uint64 *count)
 void
 dm_keytable_put_row(DmKeyTable *table, uint64 hash, TupleTableSlot *slot)
 {
-	int partition = (int) (hash & (table->npartitions - 1));
+	int partition = code_partition(table, code_make(table, hash));
 	bool should_free;
 	MinimalTuple tuple = ExecFetchSlotMinimalTuple(slot, &should_free);
 
@@ -223,7 +307,8 @@ dm_keytable_next_partition(DmKeyTable *table)
 		return false;
 	table->partition++;
 	table->used = 0;
-	memset(table->entries, 0, table->capacity * sizeof(KeyEntry));
+	memset(table->entries, 0, table->capacity * sizeof(uint64));
+	memset(table->marks, 0, table->capacity / 8 + 1);
 	entries = &table->entry_files[table->partition];
 	if (*entries)
 	{
@@ -260,7 +345,7 @@ dm_keytable_get_row(DmKeyTable *table, TupleTableSlot *slot)
 Size
 dm_keytable_bytes(const DmKeyTable *table)
 {
-	return table->capacity * sizeof(KeyEntry);
+	return table->capacity * (table->codes ? 2 : 1) * sizeof(uint64) + table->capacity / 8;
 }
 
 /* Returns how many partitions there are; more than one means that rows went through temporary files. */
@@ -277,16 +362,46 @@ dm_tid_unpack(uint64 packed, ItemPointer tid)
 	ItemPointerSet(tid, (BlockNumber) (packed >> 16), (OffsetNumber) (packed & 0xffff));
 }
 
+/* Returns how many slots fit the memory. */
+static uint64
+capacity_limit(const DmKeyTable *table)
+{
+	Size bits = table->place_bits > 0 ? 65 : 129;
+
+	return Max(table->max_bytes / bits * 8, MIN_CAPACITY);
+}
+
+/* Makes an empty array of slots. One that cannot grow is filled further, at the price of longer chains. */
+static void
+entries_make(DmKeyTable *table, uint64 capacity)
+{
+	Size bytes = capacity * sizeof(uint64);
+
+	table->capacity = capacity;
+	table->used = 0;
+	table->max_used = capacity < capacity_limit(table) ? capacity / 4 * 3 : capacity / 8 * 7;
+	table->entries = dm_large_alloc(table->context, bytes);
+	memset(table->entries, 0, bytes);
+	table->codes = table->place_bits > 0 ? NULL : dm_large_alloc(table->context, bytes);
+	table->marks = dm_large_alloc(table->context, capacity / 8 + 1);
+	memset(table->marks, 0, capacity / 8 + 1);
+}
+
 /* Puts an entry into the table, which has room for it. */
 static void
-entry_put(DmKeyTable *table, uint64 hash, uint64 tid)
+entry_put(DmKeyTable *table, const KeyEntry *entry)
 {
-	uint64 i = entry_start(table, hash);
+	uint64 i = code_slot(table, entry->code);
 
-	while (table->entries[i].tid != 0)
-		i = (i + 1) & (table->capacity - 1);
-	table->entries[i].hash = hash;
-	table->entries[i].tid = tid;
+	while (table->entries[i] != 0)
+		i = slot_after(table, i);
+	if (table->codes)
+	{
+		table->codes[i] = entry->code;
+		table->entries[i] = entry->tid;
+	}
+	else
+		table->entries[i] = entry->code | entry->tid >> 16 << OFFSET_BITS | (entry->tid & 0xffff);
 	table->used++;
 }
 
@@ -294,11 +409,16 @@ entry_put(DmKeyTable *table, uint64 hash, uint64 tid)
 static void
 table_grow(DmKeyTable *table)
 {
-	bool fits = table->capacity * 2 * sizeof(KeyEntry) <= table->max_bytes;
+	uint64 limit = capacity_limit(table);
 
-	if (!fits && table->can_split && table->npartitions < MAX_PARTITIONS)
+	if (table->capacity < limit)
+	{
+		table_rebuild(table, Min(table->capacity * 2, limit));
+		return;
+	}
+	if (table->can_split && table->npartitions < MAX_PARTITIONS)
 		table_split(table);
-	if (table->used >= table->capacity / 4 * 3)
+	if (table->used >= table->max_used)
 		table_rebuild(table, table->capacity * 2);
 }
 
@@ -314,27 +434,30 @@ table_split(DmKeyTable *table)
 		table->can_split = false;
 }
 
-/* Moves all entries to a table of the given capacity, spilling those of other partitions. */
+/* Moves all entries to arrays of the given capacity, spilling those of other partitions. No entry is marked yet. */
 static void
 table_rebuild(DmKeyTable *table, uint64 capacity)
 {
-	KeyEntry *old = table->entries;
-	uint64 old_capacity = table->capacity;
+	DmKeyTable old = *table;
 
-	table->entries =
-		MemoryContextAllocExtended(table->context, capacity * sizeof(KeyEntry), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	table->capacity = capacity;
-	table->used = 0;
-	for (uint64 i = 0; i < old_capacity; i++)
+	entries_make(table, capacity);
+	for (uint64 i = 0; i < old.capacity; i++)
 	{
-		if (old[i].tid == 0)
+		KeyEntry entry;
+
+		if (old.entries[i] == 0)
 			continue;
-		if (dm_keytable_is_here(table, old[i].hash))
-			entry_put(table, old[i].hash, old[i].tid);
+		entry.code = slot_code(&old, i);
+		entry.tid = slot_tid(&old, i);
+		if (code_partition(table, entry.code) == table->partition)
+			entry_put(table, &entry);
 		else
-			entry_spill(table, &old[i]);
+			entry_spill(table, &entry);
 	}
-	pfree(old);
+	pfree(old.entries);
+	pfree(old.marks);
+	if (old.codes)
+		pfree(old.codes);
 }
 
 /*
@@ -350,14 +473,14 @@ partition_load(DmKeyTable *table, BufFile *file)
 	while (BufFileRead(file, &entry, sizeof(entry)) == sizeof(entry))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!dm_keytable_is_here(table, entry.hash))
+		if (code_partition(table, entry.code) != table->partition)
 		{
 			entry_spill(table, &entry);
 			continue;
 		}
-		if (table->used >= table->capacity / 4 * 3)
+		if (table->used >= table->max_used)
 			table_rebuild(table, table->capacity * 2);
-		entry_put(table, entry.hash, entry.tid);
+		entry_put(table, &entry);
 	}
 }
 
@@ -365,7 +488,7 @@ partition_load(DmKeyTable *table, BufFile *file)
 static void
 entry_spill(DmKeyTable *table, const KeyEntry *entry)
 {
-	int partition = (int) (entry->hash & (table->npartitions - 1));
+	int partition = code_partition(table, entry->code);
 	KeyEntry copy = *entry;
 
 	if (!table->entry_files[partition])

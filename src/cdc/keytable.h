@@ -6,13 +6,14 @@
 
 #include "postgres.h"
 #include "executor/tuptable.h"
+#include "storage/block.h"
 #include "storage/itemptr.h"
 
 typedef struct DmKeyTable DmKeyTable;
 
 #define DM_KEY_NONE (-1)
 
-extern DmKeyTable *dm_keytable_make(Size max_bytes, uint64 expected);
+extern DmKeyTable *dm_keytable_make(Size max_bytes, uint64 expected, BlockNumber blocks);
 extern void dm_keytable_add(DmKeyTable *table, uint64 hash, uint64 tid);
 
 extern bool dm_keytable_is_here(const DmKeyTable *table, uint64 hash);

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
+#include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "executor/nodeHash.h"
 #include "miscadmin.h"
@@ -276,7 +277,10 @@ current_scan(DmMatcher *matcher)
 	int count = 0;
 	int leaf;
 
-	matcher->keys = dm_keytable_make(matcher->memory / 4 * 3, (uint64) Max(current->rd_rel->reltuples, 0));
+	matcher->keys =
+		dm_keytable_make(matcher->memory / 4 * 3,
+						 (uint64) Max(Max(current->rd_rel->reltuples, (double) matcher->spec.live_rows), 0),
+						 current->rd_rel->relam == HEAP_TABLE_AM_OID ? RelationGetNumberOfBlocks(current) : 0);
 	for (int i = 0; i < shape->nkeys; i++)
 		last_key = Max(last_key, shape->current_attribute[shape->keys[i]]);
 	dm_leaves_scan(matcher->leaves, matcher->snapshot);

@@ -10,9 +10,11 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "base/large.h"
 #include "rows/row_buffer.h"
 
-#define BLOCK_BYTES (256 * 1024)
+#define BLOCK_BYTES ((Size) 256 * 1024)
+#define SMALL_BLOCKS 16
 
 static void next_block(DmRowBuffer *buffer);
 static void *buffer_alloc(DmRowBuffer *buffer, Size size);
@@ -102,7 +104,7 @@ dm_row_buffer_sort(DmRowBuffer *buffer)
 		differ |= buffer->rows[i].order ^ buffer->rows[0].order;
 	if (differ == 0)
 		return;
-	to = MemoryContextAllocHuge(buffer->context, sizeof(DmBufferedRow) * buffer->capacity);
+	to = dm_large_alloc(buffer->context, sizeof(DmBufferedRow) * buffer->capacity);
 	for (int shift = 0; shift < 64; shift += 8)
 	{
 		DmBufferedRow *sorted = to;
@@ -138,6 +140,13 @@ dm_row_buffer_reset(DmRowBuffer *buffer)
 	buffer->next_block = 0;
 }
 
+/* Returns the size of a block: a batch of few rows takes little memory, later blocks are worth huge pages. */
+static inline Size
+block_bytes(int block)
+{
+	return block < SMALL_BLOCKS ? BLOCK_BYTES : BLOCK_BYTES * 32;
+}
+
 /* Makes the next block the one that rows go to. */
 static void
 next_block(DmRowBuffer *buffer)
@@ -151,11 +160,12 @@ next_block(DmRowBuffer *buffer)
 			buffer->blocks = MemoryContextAlloc(buffer->context, capacity * sizeof(char *));
 		else if (buffer->nblocks >= 16 && (buffer->nblocks & (buffer->nblocks - 1)) == 0)
 			buffer->blocks = repalloc_huge(buffer->blocks, capacity * sizeof(char *));
-		buffer->blocks[buffer->nblocks++] = MemoryContextAlloc(buffer->context, BLOCK_BYTES);
+		buffer->blocks[buffer->nblocks] = dm_large_alloc(buffer->context, block_bytes(buffer->nblocks));
+		buffer->nblocks++;
 	}
-	buffer->free_space = buffer->blocks[buffer->next_block++];
-	buffer->free_bytes = BLOCK_BYTES;
-	buffer->used_bytes += BLOCK_BYTES;
+	buffer->free_space = buffer->blocks[buffer->next_block];
+	buffer->free_bytes = block_bytes(buffer->next_block++);
+	buffer->used_bytes += buffer->free_bytes;
 }
 
 /* Returns size bytes (maximally aligned) that live until the next reset. */

@@ -70,7 +70,7 @@ SELECT * FROM cdc_oracle.run(4, 30000, '64kB', 64);
 SELECT * FROM cdc_oracle.run(4, 3000, '64kB', 8);
 -- with that little memory rows do go through files
 SET work_mem = '64kB';
-CREATE TABLE cdc_oracle.many AS SELECT k, k AS v FROM generate_series(1, 20000) k;
+CREATE TABLE cdc_oracle.many AS SELECT k, k AS v FROM generate_series(1, 16000) k;
 SELECT inserted FROM datamill.cdc_merge('cdc_oracle_t.many', 'cdc_oracle.many', keys => '{k}', effective => '2020-01-01');
 SET log_statement = 'none';
 SET client_min_messages = debug1;
