@@ -69,7 +69,7 @@ static bool batch_probe(DmMatcher *matcher);
 static void batch_check_duplicates(DmMatcher *matcher);
 static void candidate_settle(DmMatcher *matcher, const DmBufferedRow *row);
 static void row_settle(DmMatcher *matcher, const DmBufferedRow *row);
-static void cursor_begin(DmMatcher *matcher, uint64 first, uint64 last, int64 rows);
+static void cursor_begin(DmMatcher *matcher);
 static void cursor_end(DmMatcher *matcher);
 static void old_row_fetch(DmMatcher *matcher, uint64 tid);
 static bool columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, int ncolumns);
@@ -352,7 +352,7 @@ batch_settle(DmMatcher *matcher)
 	}
 	first = batch_look_up(matcher);
 	if (first < batch->nrows)
-		cursor_begin(matcher, batch->rows[first].order, batch->rows[batch->nrows - 1].order, batch->nrows - first);
+		cursor_begin(matcher);
 	for (int i = first; i < batch->nrows; i++)
 	{
 		MemoryContext caller;
@@ -360,8 +360,9 @@ batch_settle(DmMatcher *matcher)
 		CHECK_FOR_INTERRUPTS();
 		if (i + PREFETCH_DISTANCE < batch->nrows)
 		{
-			dm_keytable_prefetch_mark(matcher->keys, (int64) batch->rows[i + PREFETCH_DISTANCE].tag);
 			dm_row_buffer_prefetch(batch, &batch->rows[i + PREFETCH_DISTANCE]);
+			dm_keytable_prefetch_mark(matcher->keys, (int64) batch->rows[i + PREFETCH_DISTANCE].tag);
+			dm_cursor_prefetch(matcher->cursor, batch->rows[i + PREFETCH_DISTANCE].order);
 		}
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
@@ -372,27 +373,14 @@ batch_settle(DmMatcher *matcher)
 	dm_row_buffer_reset(batch);
 }
 
-/* Begins to fetch so many rows of current between two tuple ids. */
+/* Begins to fetch rows of current. */
 static void
-cursor_begin(DmMatcher *matcher, uint64 first, uint64 last, int64 rows)
+cursor_begin(DmMatcher *matcher)
 {
-	Relation current = matcher->spec.apply.current[0];
-	double between = 0;															  /* rows between the two */
 	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(matcher)); /* it outlives many rows */
 
-	if (!dm_leaves_are_many(matcher->leaves))
-	{
-		double share = (double) ((last >> 16) - (first >> 16) + 1) / Max(RelationGetNumberOfBlocks(current), 1);
-
-		between = matcher->current_rows * Min(share, 1.0);
-	}
-	matcher->cursor = dm_cursor_begin(matcher->leaves,
-									  current,
-									  matcher->snapshot,
-									  matcher->old_slot,
-									  first,
-									  last,
-									  between > 0 ? rows / between : 0.0);
+	matcher->cursor =
+		dm_cursor_begin(matcher->leaves, matcher->spec.apply.current[0], matcher->snapshot, matcher->old_slot);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -612,7 +600,7 @@ unmatched_settle(DmMatcher *matcher)
 		count = 0;
 	}
 	if (count > 0)
-		cursor_begin(matcher, tids[0], tids[count - 1], (int64) count);
+		cursor_begin(matcher);
 	for (uint64 i = 0; i < count; i++)
 	{
 		MemoryContext caller;
@@ -623,6 +611,8 @@ unmatched_settle(DmMatcher *matcher)
 			break;
 		}
 		CHECK_FOR_INTERRUPTS();
+		if (i + PREFETCH_DISTANCE < count)
+			dm_cursor_prefetch(matcher->cursor, tids[i + PREFETCH_DISTANCE]);
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
 		old_row_fetch(matcher, tids[i]);
