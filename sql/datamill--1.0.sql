@@ -631,6 +631,35 @@ AS 'MODULE_PATHNAME', 'dm_accept_jobs_sql' LANGUAGE C VOLATILE STRICT PARALLEL U
 COMMENT ON FUNCTION datamill.accept_jobs() IS
   'Sets to active those jobs of the roles that the caller is a member of which were paused because this database was restored or copied; returns how many.';
 
+CREATE VIEW datamill.lineage WITH (security_barrier) AS
+SELECT i.source, o.target, r.id AS receipt, r.receipt_no, r.kind, r.run_id,
+  CASE r.kind WHEN 'job' THEN r.definition ELSE (SELECT n.name FROM datamill.runs n WHERE n.run_id = r.run_id) END AS job,
+  r.finished_at AS at, r.owner
+FROM datamill.receipts r
+CROSS JOIN LATERAL (SELECT x.value ->> 'uri' AS source FROM pg_catalog.jsonb_array_elements(r.inputs) x WHERE x.value ->> 'uri' <> 'query'
+  UNION SELECT t.value #>> '{}' FROM pg_catalog.jsonb_path_query(r.inputs, '$[*] ? (@.uri == "query").metadata.relations[*]') t(value)) i
+CROSS JOIN LATERAL (SELECT DISTINCT x.value ->> 'uri' AS target FROM pg_catalog.jsonb_array_elements(r.outputs) x) o
+WHERE i.source <> o.target;
+GRANT SELECT ON datamill.lineage TO PUBLIC;
+COMMENT ON VIEW datamill.lineage IS
+  'Where data came from, by the receipts of the roles that the caller is a member of: a row for each input (source) and output (target) of a receipt, tables and URLs, with the run and job that it was written in.';
+
+CREATE FUNCTION datamill.lineage(name text, direction text DEFAULT 'both', max_depth integer DEFAULT 10)
+RETURNS TABLE (side text, depth integer, source text, target text, receipt text, kind text, run_id bigint, job text, at timestamptz)
+AS 'MODULE_PATHNAME', 'dm_lineage_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.lineage(text, text, integer) IS
+  'Where what is in a table (schema.table, quoted where need be) or object (URL) comes from (direction up), where it goes to (down), or both, step by step by the receipts of the roles that the caller is a member of: a row an edge, with its side (up, down), its distance (depth, from 1; at most max_depth), and the last receipt that has it. Circles are followed once. Errors: 22023 direction or max_depth.';
+
+CREATE FUNCTION datamill.receipt_json(id text, receipt_no bigint DEFAULT NULL) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'dm_receipt_json_sql' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.receipt_json(text, bigint) IS
+  'A receipt as one document: all columns of datamill.receipts, how many receipts of its owner have its id (same), what is known of the run that it was written in, and the body of the job if it is still the one that ran. Of several receipts of an id the last one, or that of receipt_no. Errors: 42704 no such receipt.';
+
+CREATE FUNCTION datamill.openlineage(run_id bigint) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'dm_openlineage_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.openlineage(bigint) IS
+  'A run as an array of events of OpenLineage 2-0-2: START, and when it is over COMPLETE, FAIL or ABORT with the inputs and outputs of its receipts. Tables are named database.schema.table in postgres://host:port (cluster_name as the host where it is set), objects by their keys in s3://bucket, the job owner.name. None of a run that did not begin. Errors: 42704 no such run.';
+
 CREATE FUNCTION datamill.import_pg_cron(dry_run boolean DEFAULT false, unschedule boolean DEFAULT true)
 RETURNS TABLE (jobid bigint, name text, schedule text, result text, reason text)
 AS 'MODULE_PATHNAME', 'dm_import_pg_cron_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

@@ -65,6 +65,7 @@ extern int64 dm_run_queue(const char *name, const char *trigger, Datum arguments
 extern int64 dm_run_retry(int64 run_id);
 extern int64 dm_run_backfill(const char *name, Datum range, Datum step, bool has_step);
 extern bool dm_run_cancel(int64 run_id);
+extern void dm_run_check_visible(int64 run_id);
 extern int64 dm_event_emit(const char *event, Datum payload);
 
 /* explain.c */

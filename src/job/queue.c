@@ -161,6 +161,16 @@ dm_run_backfill(const char *name, Datum range, Datum step, bool has_step)
 	return (int64) n;
 }
 
+/* Raises 42704 unless the caller may see the run. */
+void
+dm_run_check_visible(int64 run_id)
+{
+	char *state;
+	int64 job_id;
+
+	run_owner(run_id, &state, &job_id);
+}
+
 /* Cancels a run: true if it was not over. */
 bool
 dm_run_cancel(int64 run_id)
