@@ -6,12 +6,15 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "job/launcher.h"
@@ -24,6 +27,7 @@ static void before(Node *statement);
 static void after(Node *statement);
 static void hold(const char *database, bool with_runs);
 static void refuse_in_rehearsal(const CopyStmt *copy);
+static bool may_create_databases(void);
 static const char *template_of(const CreatedbStmt *statement);
 
 /* ProcessUtility hook. */
@@ -124,11 +128,26 @@ hold(const char *database, bool with_runs)
 
 	if (!OidIsValid(oid) || oid == MyDatabaseId)
 		return;
-	if (!dm_database_is_owned(oid) && (with_runs || !have_createdb_privilege()))
+	if (!dm_database_is_owned(oid) && (with_runs || !may_create_databases()))
 		return;
 	dm_shared_hold(oid);
 	if (with_runs)
 		dm_slot_terminate_all(oid);
+}
+
+/* Has the caller CREATEDB? The server's own function for this is not exported by all minor versions. */
+static bool
+may_create_databases(void)
+{
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool may = superuser();
+
+	if (HeapTupleIsValid(tuple))
+	{
+		may = may || ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return may;
 }
 
 /* Returns the database that CREATE DATABASE copies; NULL for template1, which has no scheduler. */
