@@ -426,6 +426,7 @@ CREATE TABLE datamill.job_catalog (
   suspend_after integer NOT NULL,
   pool text NOT NULL,
   arguments jsonb NOT NULL,
+  pinned jsonb,
   expect text[],
   state text NOT NULL DEFAULT 'active',
   state_reason text,
@@ -448,6 +449,19 @@ COMMENT ON TABLE datamill.job_catalog IS
   'Rows behind datamill.jobs; written by the library only. anchor is the time that intervals are counted from, definition a sha256 of what decides the result, system_identifier and database_id where the job was last created, altered or resumed, not_before the end of the pause after a crash.';
 SELECT pg_catalog.pg_extension_config_dump('datamill.job_catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('datamill.job_catalog_job_id_seq', '');
+
+CREATE TABLE datamill.watch_catalog (
+  job_id bigint REFERENCES datamill.job_catalog ON DELETE CASCADE,
+  uri text,
+  version text,
+  seen_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  run_id bigint,
+  PRIMARY KEY (job_id, uri, version)
+);
+REVOKE ALL ON datamill.watch_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.watch_catalog IS
+  'Rows behind datamill.watched_objects; written by the library only. version: what tells one version of an object from another (version, etag, size, modified).';
+SELECT pg_catalog.pg_extension_config_dump('datamill.watch_catalog', '');
 
 CREATE TABLE datamill.dependency_catalog (
   job_id bigint REFERENCES datamill.job_catalog ON DELETE CASCADE,
@@ -525,7 +539,7 @@ SELECT j.job_id, j.name, j.owner, j.body, j.schedule, j.timezone,
   ARRAY(SELECT u.name FROM datamill.dependency_catalog d JOIN datamill.job_catalog u ON u.job_id = d.upstream_id
         WHERE d.job_id = j.job_id ORDER BY u.name) AS after,
   j.watch, j.when_sql, j.overlap, j.missed, j.catchup, j.timeout, j.retries, j.backoff, j.suspend_after, j.pool, j.arguments, j.expect,
-  j.state, j.state_reason, j.failures, j.next_due, j.not_before, j.definition, j.created_at
+  j.state, j.state_reason, j.failures, j.next_due, j.not_before, j.definition, j.created_at, j.pinned
 FROM datamill.job_catalog j
 WHERE pg_catalog.pg_has_role(j.owner, 'USAGE');
 GRANT SELECT ON datamill.jobs TO PUBLIC;
@@ -559,6 +573,14 @@ WHERE pg_catalog.pg_has_role(e.owner, 'USAGE');
 GRANT SELECT ON datamill.events TO PUBLIC;
 COMMENT ON VIEW datamill.events IS
   'What happened to jobs of the roles that the caller is a member of: failure, recovered, success, suspended, broken; and what bodies told by emit().';
+
+CREATE VIEW datamill.watched_objects WITH (security_barrier) AS
+SELECT j.job_id, j.name, j.owner, w.uri, w.version, w.seen_at, w.run_id
+FROM datamill.watch_catalog w JOIN datamill.job_catalog j USING (job_id)
+WHERE pg_catalog.pg_has_role(j.owner, 'USAGE');
+GRANT SELECT ON datamill.watched_objects TO PUBLIC;
+COMMENT ON VIEW datamill.watched_objects IS
+  'Versions of objects that jobs of the roles that the caller is a member of have seen: version (version id, etag, size, modified in microseconds), when (seen_at), and the run that it was given to (run_id), NULL for those that were passed over (watch => ''latest ..'').';
 
 CREATE FUNCTION datamill.create_job(
   name text, body text, schedule text DEFAULT NULL, timezone text DEFAULT 'UTC', after text[] DEFAULT NULL, watch text DEFAULT NULL,
@@ -659,6 +681,16 @@ CREATE FUNCTION datamill.openlineage(run_id bigint) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'dm_openlineage_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION datamill.openlineage(bigint) IS
   'A run as an array of events of OpenLineage 2-0-2: START, and when it is over COMPLETE, FAIL or ABORT with the inputs and outputs of its receipts. Tables are named database.schema.table in postgres://host:port (cluster_name as the host where it is set), objects by their keys in s3://bucket, the job owner.name. None of a run that did not begin. Errors: 42704 no such run.';
+
+CREATE FUNCTION datamill.pin(name text, version jsonb DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_pin_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.pin(text, jsonb) IS
+  'Keeps a job that watches objects to these (objects with uri, etag and size, one or an array): it does not look for others, what it has found waits, and run() and retry() are given these. NULL: as unpin(). Errors: 42704 no such job; 55000 it watches no objects; 22023 no list of objects.';
+
+CREATE FUNCTION datamill.unpin(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_unpin_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.unpin(text) IS
+  'Takes back pin(): the job looks for new objects again. Errors: 42704 no such job.';
 
 CREATE FUNCTION datamill.import_pg_cron(dry_run boolean DEFAULT false, unschedule boolean DEFAULT true)
 RETURNS TABLE (jobid bigint, name text, schedule text, result text, reason text)

@@ -22,6 +22,7 @@
 #include "job/schedule.h"
 #include "job/scheduler.h"
 #include "job/states.h"
+#include "job/watch.h"
 
 #define MAX_JOBS 1000
 #define MAX_CATCHUP 10000
@@ -39,7 +40,9 @@ typedef struct DueJob
 	int64 catchup_us;
 	TimestampTz next_due;
 	TimestampTz anchor;
-	int64 open_run; /* that is not over, 0 if there is none */
+	int64 open_run;		/* that is not over, 0 if there is none */
+	bool is_look;		/* a time is one to look for objects */
+	bool looks_already; /* or is kept to some that are known */
 	/* computed: */
 	TimestampTz *times; /* the last ones that are due */
 	int ntimes;
@@ -96,7 +99,9 @@ dm_due_queue_reboot(void)
 	dm_args_oid(&args, MyDatabaseId);
 	dm_catalog_run(
 		"INSERT INTO datamill.run_catalog (job_id, name, owner, scheduled_time, trigger, state, arguments) "
-		"SELECT job_id, name, owner, $1, 'schedule', 'queued', arguments FROM datamill.job_catalog "
+		"SELECT job_id, name, owner, $1, CASE WHEN " DM_WATCHES_OBJECTS
+		" THEN 'look' ELSE 'schedule' END, 'queued', "
+		"arguments FROM datamill.job_catalog j "
 		"WHERE lower(btrim(schedule)) = '@reboot' AND state = 'active' AND created_at < $1 "
 		"AND system_identifier = $2 AND database_id = $3 ON CONFLICT DO NOTHING",
 		&args);
@@ -164,7 +169,9 @@ read_jobs(TimestampTz now, DueJob **jobs)
 		"'running') "
 		"AND r.trigger NOT IN ('backfill', 'rehearsal')), "
 		"(SELECT min(run_id) FROM datamill.run_catalog r WHERE r.job_id = j.job_id AND r.state = 'queued' "
-		"AND r.trigger NOT IN ('backfill', 'rehearsal'))) "
+		"AND r.trigger NOT IN ('backfill', 'rehearsal'))), " DM_WATCHES_OBJECTS ", j.pinned IS NOT NULL OR EXISTS "
+		"(SELECT FROM datamill.run_catalog r WHERE r.job_id = j.job_id AND r.trigger = 'look' "
+		"AND r.state IN ('queued', 'starting', 'running')) "
 		"FROM datamill.job_catalog j WHERE j.state = 'active' AND j.next_due <= $1 "
 		"AND (j.not_before IS NULL OR j.not_before <= $1) AND j.system_identifier = $2 AND j.database_id = $3 "
 		"ORDER BY j.next_due LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
@@ -185,6 +192,8 @@ read_jobs(TimestampTz now, DueJob **jobs)
 		job->next_due = dm_catalog_time(i, 8);
 		job->anchor = dm_catalog_time(i, 9);
 		job->open_run = dm_catalog_int8(i, 10);
+		job->is_look = DatumGetBool(dm_catalog_value(i, 11, &is_null));
+		job->looks_already = DatumGetBool(dm_catalog_value(i, 12, &is_null));
 	}
 	return n;
 }
@@ -279,6 +288,15 @@ apply_policy(const DueJob *job, TimestampTz now, DueRows *rows, List **replaced)
 	int nskipped = job->ntimes - nruns;
 	bool is_taken = job->open_run != 0 && strcmp(job->overlap, "skip") == 0;
 
+	/* a look that is left out is made up for by the next one, and leaves no row */
+	if (job->is_look)
+	{
+		bool waits = job->open_run != 0 && strcmp(job->overlap, "allow") != 0;
+
+		if (job->ntimes > 0 && !waits && !job->looks_already)
+			add_row(rows, job, latest, NULL);
+		return;
+	}
 	if (nskipped > 0 || job->nlost > 0)
 	{
 		TimestampTz last = nskipped > 0 ? job->times[nskipped - 1] : job->first;
@@ -326,7 +344,8 @@ store_rows(const DueRows *rows)
 	dm_args_column(&args, &rows->skip_reason);
 	dm_catalog_run(
 		"INSERT INTO datamill.run_catalog (job_id, name, owner, scheduled_time, trigger, state, reason, arguments, "
-		"finished_at) SELECT j.job_id, j.name, j.owner, u.t, 'schedule', "
+		"finished_at) SELECT j.job_id, j.name, j.owner, u.t, CASE WHEN " DM_WATCHES_OBJECTS
+		" THEN 'look' ELSE 'schedule' END, "
 		"CASE WHEN u.why IS NULL THEN 'queued' ELSE 'skipped' END, u.why, j.arguments, "
 		"CASE WHEN u.why IS NOT NULL THEN clock_timestamp() END "
 		"FROM unnest($1, $2, $3) WITH ORDINALITY u(job_id, t, why, i) JOIN datamill.job_catalog j USING (job_id) "

@@ -107,7 +107,8 @@ dm_run_retry(int64 run_id)
 					   "state, reason, arguments) "
 					   "SELECT r.job_id, j.name, j.owner, r.scheduled_time, (SELECT max(o.attempt) + 1 FROM "
 					   "datamill.run_catalog o "
-					   "WHERE o.job_id = r.job_id AND o.scheduled_time = r.scheduled_time), 'retry', 'queued', "
+					   "WHERE o.job_id = r.job_id AND o.scheduled_time = r.scheduled_time), "
+					   "CASE r.trigger WHEN 'look' THEN 'look' ELSE 'retry' END, 'queued', "
 					   "'retry of run ' || r.run_id, r.arguments FROM datamill.run_catalog r JOIN "
 					   "datamill.job_catalog j USING (job_id) "
 					   "WHERE r.run_id = $1 RETURNING run_id",

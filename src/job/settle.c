@@ -295,16 +295,19 @@ read_jobs(const Ended *ended, uint64 n)
 static void
 settle_one(const Ended *ended, JobState *job, TimestampTz now, Follow *follow)
 {
+	bool is_look = strcmp(ended->trigger, "look") == 0;
+
 	if (strcmp(ended->trigger, "rehearsal") == 0)
 		return;
 	if (strcmp(ended->state, DM_RUN_SUCCEEDED) == 0)
 	{
 		if (job->failures > 0)
 			dm_events_add(follow->events, "recovered", job->owner, job->job_id, ended->run_id, NULL);
-		dm_events_add(follow->events, "success", job->owner, job->job_id, ended->run_id, NULL);
+		if (!is_look)
+			dm_events_add(follow->events, "success", job->owner, job->job_id, ended->run_id, NULL);
 		job->is_changed = job->is_changed || job->failures > 0 || job->crashes > 0;
 		job->failures = job->crashes = 0;
-		if (job->is_followed)
+		if (job->is_followed && !is_look)
 			dm_column_add_int8(&follow->fired, ended->run_id);
 		return;
 	}
@@ -316,7 +319,7 @@ settle_one(const Ended *ended, JobState *job, TimestampTz now, Follow *follow)
 		if (follow->retried.n > nretried)
 			return;
 	}
-	if (job->is_followed)
+	if (job->is_followed && !is_look)
 		dm_column_add_int8(&follow->stopped, ended->run_id);
 }
 

@@ -30,6 +30,9 @@ typedef struct DmWatch
 	char *name; /* of the event; of the relation, qualified and quoted; or the URL */
 } DmWatch;
 
+/* Condition of SQL on a row of job_catalog: does it watch objects? */
+#define DM_WATCHES_OBJECTS "coalesce(j.watch ~ '^((each|latest) )?(s3|file)://', false)"
+
 /* Reads what a job watches. Raises 22023 on what is none of these. */
 extern void dm_watch_parse(const char *text, DmWatch *watch);
 /*

@@ -22,7 +22,6 @@
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
@@ -36,6 +35,7 @@
 #include "base/guc.h"
 #include "job/body.h"
 #include "job/expect.h"
+#include "job/look.h"
 #include "job/rehearsal.h"
 #include "job/shared.h"
 #include "job/states.h"
@@ -59,6 +59,8 @@ typedef struct Work
 	DmBody execution;
 	DmReceipt *receipt;
 	const char *report; /* of a rehearsal */
+	bool is_look;		/* for objects, and does not execute the body */
+	DmLook look;
 } Work;
 
 static DmRunTicket ticket;
@@ -175,10 +177,13 @@ claim(void)
 	dm_catalog_begin(&scope);
 	claimed =
 		dm_catalog_run(
-			"UPDATE datamill.run_catalog r SET state = 'running', started_at = clock_timestamp(), pid = $2 "
+			"UPDATE datamill.run_catalog r SET state = 'running', started_at = clock_timestamp(), pid = $2, "
+			"arguments = CASE WHEN j.pinned IS NULL THEN r.arguments "
+			"ELSE r.arguments || jsonb_build_object('objects', j.pinned) END "
 			"FROM datamill.job_catalog j WHERE r.run_id = $1 AND r.state = 'starting' AND j.job_id = r.job_id "
 			"RETURNING r.name, j.body, j.when_sql, (extract(epoch FROM j.timeout) * 1000)::bigint, "
-			"r.scheduled_time, r.arguments, j.expect, r.trigger = 'rehearsal', j.definition",
+			"r.scheduled_time, r.arguments, j.expect, r.trigger = 'rehearsal', "
+			"j.definition, r.trigger = 'look', j.watch, r.job_id, j.arguments ->> 'server'",
 			&args) > 0;
 	if (claimed)
 	{
@@ -189,10 +194,16 @@ claim(void)
 		work.when_sql = dm_catalog_text(0, 3);
 		work.timeout_ms = dm_catalog_int8(0, 4);
 		work.run.scheduled_time = dm_catalog_time(0, 5);
-		work.run.arguments = datumCopy(dm_catalog_value(0, 6, &is_null), false, -1);
+		work.run.arguments = PointerGetDatum(PG_DETOAST_DATUM_COPY(dm_catalog_value(0, 6, &is_null)));
 		work.expect = dm_expect_list(dm_catalog_text(0, 7));
 		work.is_rehearsal = DatumGetBool(dm_catalog_value(0, 8, &is_null));
 		work.definition = dm_catalog_text(0, 9);
+		work.is_look = DatumGetBool(dm_catalog_value(0, 10, &is_null));
+		work.look.run_id = ticket.run_id;
+		work.look.name = work.name;
+		work.look.watch = dm_catalog_text(0, 11);
+		work.look.job_id = dm_catalog_int8(0, 12);
+		work.look.server = dm_catalog_text(0, 13);
 	}
 	dm_catalog_end(&scope);
 	CommitTransactionCommand();
@@ -211,6 +222,11 @@ perform(void)
 	if (dm_slot_stop_asked(&ticket) != DM_STOP_NONE)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the run was cancelled before it began")));
 	start_clock();
+	if (work.is_look)
+	{
+		dm_look(&work.look);
+		return;
+	}
 	if (work.when_sql && !work.is_rehearsal && !is_wanted())
 	{
 		end_run(DM_RUN_SKIPPED, "when_sql was not true", NULL);

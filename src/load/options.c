@@ -28,7 +28,7 @@ static const DmOptionSet load_options = {load_table, lengthof(load_table), &dm_s
 
 static const char *const mode_names[] = {"append", "replace", "upsert"};
 
-/* Returns the text of one value of a jsonb object, which has been checked. A nested object is none of a load's. */
+/* Returns the text of one value of a jsonb object, which has been checked. Of nested ones only objects is a load's. */
 static char *
 value_text(const char *name, const JsonbValue *value)
 {
@@ -38,6 +38,8 @@ value_text(const char *name, const JsonbValue *value)
 		return pstrdup(value->val.boolean ? "true" : "false");
 	if (value->type == jbvNumeric)
 		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	if (strcmp(name, "objects") == 0)
+		return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("option \"%s\" is not for a load", name),

@@ -81,6 +81,10 @@ static const DmOption format_table[] = {
 static const DmOption source_table[] = {
 	{"server", DM_OPTION_STRING, DM_OPTION_FUNCTION, .help = "foreign server that an s3:// URL is read through"},
 	{"columns", DM_OPTION_OBJECT, DM_OPTION_FUNCTION, .help = "types of columns by name, instead of inferred ones"},
+	{"objects",
+	 DM_OPTION_OBJECT,
+	 DM_OPTION_FUNCTION,
+	 .help = "the objects to read, each in the version of its etag, of those that the URL names"},
 };
 
 const DmOptionSet dm_format_options = {format_table, lengthof(format_table), NULL};
@@ -147,6 +151,8 @@ set_option(DmObjScanSpec *spec, const char *name, const char *value)
 		spec->jsonpaths = value;
 	else if (strcmp(name, "manifest") == 0)
 		spec->manifest = dm_option_bool(name, value);
+	else if (strcmp(name, "objects") == 0)
+		spec->exact = value;
 	else if (strcmp(name, "as_of") == 0)
 	{
 		spec->has_as_of = true;
@@ -306,6 +312,7 @@ dm_format_read(DmObjScanSpec *spec, List *options)
 	spec->no_hive = false;
 	spec->has_as_of = false;
 	spec->manifest = false;
+	spec->exact = NULL;
 	spec->jsonpaths = NULL;
 	spec->on_error = DM_ON_ERROR_STOP;
 	spec->reject_limit = -1;

@@ -68,7 +68,9 @@ typedef struct DmObjScanSpec
 	bool no_hive;		   /* steps name=... of the URL are no columns */
 	const char *jsonpaths; /* URL of a file with the paths of the columns, in their order, or NULL */
 	bool manifest;		   /* the URL is that of a manifest, which names the objects */
-	bool has_as_of;		   /* objects are read as they were at a time */
+	const char
+		*exact;		/* the objects to read, of those that the URL names, as dm_exact_list() takes them, or NULL */
+	bool has_as_of; /* objects are read as they were at a time */
 	TimestampTz as_of;
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */

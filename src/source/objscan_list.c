@@ -7,6 +7,7 @@
 #include "utils/memutils.h"
 
 #include "base/guc.h"
+#include "source/exact.h"
 #include "source/listing.h"
 #include "source/manifest.h"
 #include "source/objfilter.h"
@@ -206,6 +207,21 @@ list_manifest(ListState *state, const char *url)
 		(void) list_each(lfirst(cell), state);
 }
 
+/* Takes the objects that are given. */
+static void
+list_exact(ListState *state, const char *url)
+{
+	ListCell *cell;
+
+	if (state->spec->has_as_of || state->spec->manifest)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option objects does not go together with manifest or as_of")));
+	state->max_listed = 0;
+	foreach (cell, dm_exact_list(state->spec->exact, url))
+		(void) list_each(lfirst(cell), state);
+}
+
 /* Lists what the URL names and the filter wants. */
 static void
 list_url(ListState *state, const char *url)
@@ -213,6 +229,11 @@ list_url(ListState *state, const char *url)
 	char *bucket;
 	char *key;
 
+	if (state->spec->exact)
+	{
+		list_exact(state, url);
+		return;
+	}
 	if (state->spec->manifest)
 	{
 		list_manifest(state, url);
