@@ -526,6 +526,68 @@ COMMENT ON TABLE datamill.event_log IS
 SELECT pg_catalog.pg_extension_config_dump('datamill.event_log', '');
 SELECT pg_catalog.pg_extension_config_dump('datamill.event_log_event_no_seq', '');
 
+CREATE TABLE datamill.notifier_catalog (
+  notifier_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL,
+  owner regrole NOT NULL,
+  kind text NOT NULL,
+  config jsonb NOT NULL,
+  repeat_after interval NOT NULL,
+  system_identifier bigint NOT NULL,
+  database_id oid NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  UNIQUE (owner, name)
+);
+REVOKE ALL ON datamill.notifier_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.notifier_catalog IS
+  'Rows behind datamill.notifiers; written by the library only. system_identifier and database_id tell where the notifier was last created, altered or accepted: elsewhere it sends nothing.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.notifier_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.notifier_catalog_notifier_id_seq', '');
+
+CREATE TABLE datamill.notifier_secret_catalog (
+  notifier_id bigint PRIMARY KEY REFERENCES datamill.notifier_catalog ON DELETE CASCADE,
+  secret jsonb NOT NULL
+);
+REVOKE ALL ON datamill.notifier_secret_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.notifier_secret_catalog IS 'Passwords, keys and secret URLs of notifiers; read by the library only, and in no view and no dump.';
+
+CREATE TABLE datamill.subscription_catalog (
+  notifier_id bigint NOT NULL REFERENCES datamill.notifier_catalog ON DELETE CASCADE,
+  job_id bigint REFERENCES datamill.job_catalog ON DELETE CASCADE,
+  event text NOT NULL,
+  template jsonb,
+  UNIQUE NULLS NOT DISTINCT (notifier_id, job_id, event)
+);
+CREATE INDEX subscription_catalog_job_idx ON datamill.subscription_catalog (job_id);
+REVOKE ALL ON datamill.subscription_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.subscription_catalog IS 'Rows behind datamill.subscriptions; written by the library only. job_id NULL: all jobs of the owner of the notifier.';
+SELECT pg_catalog.pg_extension_config_dump('datamill.subscription_catalog', '');
+
+CREATE TABLE datamill.outbox_catalog (
+  notification_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  notifier_id bigint NOT NULL,
+  job_id bigint NOT NULL DEFAULT 0,
+  job text,
+  run_id bigint,
+  event text NOT NULL,
+  payload jsonb NOT NULL,
+  template jsonb,
+  count bigint NOT NULL DEFAULT 1,
+  first_at timestamptz NOT NULL,
+  last_at timestamptz NOT NULL,
+  state text NOT NULL DEFAULT 'pending',
+  attempts integer NOT NULL DEFAULT 0,
+  next_attempt_at timestamptz NOT NULL,
+  sent_at timestamptz,
+  last_error text
+);
+CREATE INDEX outbox_catalog_open_idx ON datamill.outbox_catalog (notifier_id, job_id, notification_id) WHERE state IN ('pending', 'sending');
+CREATE INDEX outbox_catalog_sent_idx ON datamill.outbox_catalog (notifier_id, job_id, sent_at) WHERE state = 'sent';
+CREATE INDEX outbox_catalog_done_idx ON datamill.outbox_catalog (last_at) WHERE state IN ('sent', 'failed');
+REVOKE ALL ON datamill.outbox_catalog FROM PUBLIC;
+COMMENT ON TABLE datamill.outbox_catalog IS
+  'Rows behind datamill.notifications; written by the library only, in the transaction of the event. job_id is 0 for events of no job. No foreign key: writing an event waits for nobody who drops a notifier. Not in dumps: what was not sent is not sent by a copy.';
+
 CREATE VIEW datamill.pools WITH (security_barrier) AS
 SELECT p.name, p.slots,
   (SELECT pg_catalog.count(*) FROM datamill.run_catalog r JOIN datamill.job_catalog j USING (job_id)
@@ -651,7 +713,7 @@ COMMENT ON FUNCTION datamill.explain_schedule(text) IS
 CREATE FUNCTION datamill.accept_jobs() RETURNS bigint
 AS 'MODULE_PATHNAME', 'dm_accept_jobs_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.accept_jobs() IS
-  'Sets to active those jobs of the roles that the caller is a member of which were paused because this database was restored or copied; returns how many.';
+  'Sets to active those jobs of the roles that the caller is a member of which were paused because this database was restored or copied, and lets their notifiers send; returns how many jobs.';
 
 CREATE VIEW datamill.lineage WITH (security_barrier) AS
 SELECT i.source, o.target, r.id AS receipt, r.receipt_no, r.kind, r.run_id,
@@ -714,3 +776,62 @@ CREATE FUNCTION datamill.emit(event text, payload jsonb DEFAULT '{}') RETURNS bi
 AS 'MODULE_PATHNAME', 'dm_emit_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.emit(text, jsonb) IS
   'Notes an event of the current user, which starts the jobs that watch it (watch => ''event:name'') when the transaction commits; returns its number. Errors: 22023 a name of datamill''s own events.';
+
+CREATE VIEW datamill.notifiers WITH (security_barrier) AS
+SELECT n.name, n.owner, n.kind, n.config,
+  EXISTS (SELECT FROM datamill.notifier_secret_catalog s WHERE s.notifier_id = n.notifier_id) AS has_secret,
+  n.database_id = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+    AND n.system_identifier = (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c) AS accepted,
+  n.created_at
+FROM datamill.notifier_catalog n
+WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
+GRANT SELECT ON datamill.notifiers TO PUBLIC;
+COMMENT ON VIEW datamill.notifiers IS
+  'Notifiers of the roles that the caller is a member of, without their secrets. accepted is false in a database that was restored or copied: accept_jobs() lets it send there.';
+
+CREATE VIEW datamill.subscriptions WITH (security_barrier) AS
+SELECT n.name AS notifier, n.owner, j.name AS job, s.event, s.template
+FROM datamill.subscription_catalog s JOIN datamill.notifier_catalog n USING (notifier_id) LEFT JOIN datamill.job_catalog j USING (job_id)
+WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
+GRANT SELECT ON datamill.subscriptions TO PUBLIC;
+COMMENT ON VIEW datamill.subscriptions IS 'Which events of which job (NULL: all of the owner) go to which notifier, as notify_on() was told.';
+
+CREATE VIEW datamill.notifications WITH (security_barrier) AS
+SELECT o.notification_id, n.name AS notifier, n.owner, o.job, o.event, o.run_id, o.state, o.count, o.first_at, o.last_at, o.attempts,
+  CASE WHEN o.state = 'pending' THEN o.next_attempt_at END AS next_attempt_at, o.sent_at, o.last_error
+FROM datamill.outbox_catalog o JOIN datamill.notifier_catalog n USING (notifier_id)
+WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
+GRANT SELECT ON datamill.notifications TO PUBLIC;
+COMMENT ON VIEW datamill.notifications IS
+  'What notifiers of the roles that the caller is a member of sent or are to send: state (pending, sending, sent, failed), count of events that became this one from first_at to last_at, attempts, when the next is due, and why the last one failed. Kept for datamill.run_retention.';
+
+CREATE FUNCTION datamill.create_notifier(name text, kind text, config jsonb DEFAULT '{}', secret jsonb DEFAULT '{}') RETURNS void
+AS 'MODULE_PATHNAME', 'dm_create_notifier_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION datamill.create_notifier(text, text, jsonb, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION datamill.create_notifier(text, text, jsonb, jsonb) IS
+  'Makes a notifier of the current role: where news of its jobs can go. kind: slack, smtp, pagerduty, webhook, notify. secret (URLs with tokens, passwords, keys) can be read by nobody, and is in no dump. For superusers and whom they grant it to, since the server connects where it says. Errors: 22023 kind, config or secret; 42710 the role has a notifier of this name.';
+
+CREATE FUNCTION datamill.alter_notifier(name text, config jsonb DEFAULT '{}', secret jsonb DEFAULT '{}') RETURNS void
+AS 'MODULE_PATHNAME', 'dm_alter_notifier_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION datamill.alter_notifier(text, jsonb, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION datamill.alter_notifier(text, jsonb, jsonb) IS
+  'Changes the keys that are given of a notifier''s config and secret; null takes one away. For superusers and whom they grant it to. Errors: those of create_notifier; 42704 no such notifier.';
+
+CREATE FUNCTION datamill.drop_notifier(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_drop_notifier_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.drop_notifier(text) IS
+  'Drops a notifier with its secrets, its subscriptions and its notifications. Errors: 42704 no such notifier; 42725 several roles have one of this name.';
+
+CREATE FUNCTION datamill.notify_on(job text, event text, notifier text, template jsonb DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'dm_notify_on_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.notify_on(text, text, text, jsonb) IS
+  'Sends an event of a job (NULL or *: of all jobs of the owner of the notifier) to the notifier: failure, recovered, success, late, suspended, broken, new_objects, or a name given to emit(). template: an object of subject, text, html, json with {{placeholders}}; NULL for the default. Once more with the same job, event and notifier changes the template. Errors: 42704 no such job or notifier; 42501 the job belongs to another role than the notifier; 22023 template.';
+
+CREATE FUNCTION datamill.notify_off(job text, event text, notifier text) RETURNS boolean
+AS 'MODULE_PATHNAME', 'dm_notify_off_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.notify_off(text, text, text) IS 'Takes back what notify_on() said; false if it had not. Errors: 42704 no such job or notifier.';
+
+CREATE FUNCTION datamill.test_notifier(name text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_test_notifier_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.test_notifier(text) IS
+  'Queues a notification that says it is a test, and returns its id in datamill.notifications. Errors: 42704 no such notifier.';

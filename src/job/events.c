@@ -1,5 +1,5 @@
 /*
- * events.c: what happened to jobs, collected in a tick and stored by one statement.
+ * events.c: what happened to jobs, collected in a tick and stored by one statement, with the news of it.
  */
 #include "postgres.h"
 
@@ -7,6 +7,7 @@
 
 #include "base/columns.h"
 #include "job/scheduler.h"
+#include "notify/notify.h"
 
 struct DmEvents
 {
@@ -40,7 +41,9 @@ dm_events_add(DmEvents *events, const char *event, Oid owner, int64 job_id, int6
 void
 dm_events_store(DmEvents *events)
 {
+	DmColumn event_nos = {.type = INT8OID};
 	DmCatalogArgs args = {0};
+	uint64 n;
 
 	if (events->event.n == 0)
 		return;
@@ -49,10 +52,14 @@ dm_events_store(DmEvents *events)
 	dm_args_column(&args, &events->job_id);
 	dm_args_column(&args, &events->run_id);
 	dm_args_column(&args, &events->reason);
-	dm_catalog_run(
+	n = dm_catalog_run(
 		"INSERT INTO datamill.event_log (event, owner, job_id, run_id, payload) "
 		"SELECT event, owner::regrole, job_id, nullif(run_id, 0), "
 		"jsonb_strip_nulls(jsonb_build_object('reason', reason)) "
-		"FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY u(event, owner, job_id, run_id, reason, i) ORDER BY i",
+		"FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY u(event, owner, job_id, run_id, reason, i) ORDER BY i "
+		"RETURNING event_no",
 		&args);
+	for (uint64 i = 0; i < n; i++)
+		dm_column_add_int8(&event_nos, dm_catalog_int8(i, 1));
+	dm_outbox_add(&event_nos);
 }

@@ -21,6 +21,7 @@
 #include "job/shared.h"
 #include "job/states.h"
 #include "job/watch.h"
+#include "notify/notify.h"
 
 /* The columns in the order of DmJobField, after those that job_read() takes first. */
 #define READ_JOB                                                                                                   \
@@ -200,6 +201,7 @@ dm_job_accept(void)
 		"WHERE (system_identifier <> $1 OR database_id <> $2) AND pg_has_role($3, owner, 'MEMBER')",
 		&args);
 	dm_catalog_end(&scope);
+	dm_notifier_accept(GetUserId());
 	dm_shared_wake_at_commit();
 	return (int64) n;
 }

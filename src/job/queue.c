@@ -18,6 +18,8 @@
 #include "job/queue.h"
 #include "job/schedule.h"
 #include "job/shared.h"
+#include "job/worker.h"
+#include "notify/notify.h"
 
 #define MAX_BACKFILL 100000
 #define MAX_EVENT_BYTES 200
@@ -208,6 +210,7 @@ dm_event_emit(const char *event, Datum payload)
 {
 	DmCatalogArgs args = {0};
 	DmCatalogScope scope;
+	DmColumn event_nos = {.type = INT8OID};
 	Oid caller = GetUserId();
 	int64 event_no;
 	uint64 njobs;
@@ -230,11 +233,16 @@ dm_event_emit(const char *event, Datum payload)
 	dm_args_text(&args, event);
 	dm_args_oid(&args, caller);
 	dm_args_add(&args, JSONBOID, payload, false);
+	dm_args_int8(&args, dm_run_current() ? dm_run_current()->run_id : 0);
 	dm_catalog_begin(&scope);
-	dm_catalog_run(
-		"INSERT INTO datamill.event_log (event, owner, payload) VALUES ($1, $2::regrole, $3) RETURNING event_no",
-		&args);
+	dm_catalog_run("INSERT INTO datamill.event_log (event, owner, payload, run_id, job_id) "
+				   "SELECT $1, $2::regrole, $3, nullif($4, 0), (SELECT r.job_id FROM datamill.run_catalog r "
+				   "WHERE r.run_id = $4) RETURNING event_no",
+				   &args);
 	event_no = dm_catalog_int8(0, 1);
+	dm_column_add_int8(&event_nos, event_no);
+	dm_outbox_add(&event_nos);
+	dm_shared_wake_at_commit();
 	args.n = 1;
 	njobs = dm_catalog_run(
 		"SELECT job_id, owner::oid FROM datamill.job_catalog WHERE watch = 'event:' || $1 AND state = 'active' "

@@ -25,6 +25,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "job/scheduler.h"
+#include "job/sender.h"
 #include "job/shared.h"
 
 #define LOOK_AT_CLOCK_US (60 * USECS_PER_SEC)
@@ -187,7 +188,7 @@ tick(void)
 		expired_at = now;
 	}
 	if (dm_guc_scheduler)
-		wake_at = dm_launch_next(now);
+		wake_at = Min(dm_launch_next(now), dm_sender_start(now));
 	end(&scope);
 	is_first = false;
 	last_tick_at = now;

@@ -21,6 +21,7 @@
 #include "job/scheduler.h"
 #include "job/shared.h"
 #include "job/states.h"
+#include "notify/notify.h"
 
 #define BATCH 500
 #define MAX_LAUNCHES 3
@@ -185,6 +186,7 @@ dm_settle_expire(TimestampTz now)
 	dm_catalog_run("DELETE FROM datamill.event_log WHERE event_no IN (SELECT event_no FROM datamill.event_log "
 				   "WHERE happened_at < $1 ORDER BY event_no LIMIT " EXPIRE_BATCH ")",
 				   &args);
+	dm_outbox_expire(now - dm_guc_run_retention_days * USECS_PER_DAY);
 }
 
 /* Pauses jobs, and cancels queued runs, that came here in a dump, a backup or a copied database. */

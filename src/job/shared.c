@@ -27,6 +27,7 @@ typedef struct DatabaseSlot
 {
 	Oid database; /* InvalidOid: free */
 	pid_t pid;	  /* of its scheduler, 0 if there is none */
+	pid_t sender; /* the process that sends notifications, 0 if there is none */
 	Latch *latch;
 	bool wanted;  /* it should have a scheduler */
 	bool called;  /* somebody woke it since it last looked, or wanted one where there was none */
@@ -59,6 +60,7 @@ static void at_end_of_transaction(XactEvent event, void *arg);
 static DatabaseSlot *database_find(Oid database, bool add);
 static void launcher_leave(int code, Datum arg);
 static void scheduler_leave(int code, Datum arg);
+static void sender_leave(int code, Datum arg);
 static DmRunSlot *slot_of(const DmRunTicket *ticket);
 
 /* Asks for the memory. Called once, from _PG_init, by the postmaster. */
@@ -145,11 +147,13 @@ dm_shared_hold(Oid database)
 	{
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		slot = database_find(database, false);
-		alive = slot && slot->pid;
+		alive = slot && (slot->pid || slot->sender);
 		if (slot)
 			slot->held_until = GetCurrentTimestamp() + HOLD_MS * INT64CONST(1000);
-		if (alive)
+		if (alive && slot->pid)
 			kill(slot->pid, SIGTERM);
+		if (alive && slot->sender)
+			kill(slot->sender, SIGTERM);
 		LWLockRelease(shared->lock);
 		if (alive)
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
@@ -251,7 +255,7 @@ dm_shared_forget(Oid database)
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = database_find(database, false);
-	if (slot && !slot->pid)
+	if (slot && !slot->pid && !slot->sender)
 		memset(slot, 0, sizeof(*slot));
 	LWLockRelease(shared->lock);
 }
@@ -331,6 +335,40 @@ dm_shared_scheduler_starves(bool starves)
 	if (slot)
 		slot->starves = starves;
 	LWLockRelease(shared->lock);
+}
+
+/* Makes this process the one that sends notifications of its database. */
+bool
+dm_shared_sender_enter(void)
+{
+	DatabaseSlot *slot;
+	bool entered = false;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = database_find(MyDatabaseId, false);
+	if (slot && !slot->sender && slot->held_until <= GetCurrentTimestamp())
+	{
+		slot->sender = MyProcPid;
+		entered = true;
+	}
+	LWLockRelease(shared->lock);
+	if (entered)
+		before_shmem_exit(sender_leave, 0);
+	return entered;
+}
+
+/* Does this database have a process that sends notifications? */
+bool
+dm_shared_sender_is_there(void)
+{
+	DatabaseSlot *slot;
+	bool is_there;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = database_find(MyDatabaseId, false);
+	is_there = slot && slot->sender;
+	LWLockRelease(shared->lock);
+	return is_there;
 }
 
 /* Number of slots there are. */
@@ -684,6 +722,19 @@ scheduler_leave(int code, Datum arg)
 	shared->rescan = shared->rescan || (slot && slot->wanted);
 	if (shared->launcher)
 		SetLatch(shared->launcher);
+	LWLockRelease(shared->lock);
+}
+
+/* Exit callback of the process that sends notifications. */
+static void
+sender_leave(int code, Datum arg)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = database_find(MyDatabaseId, false);
+	if (slot && slot->sender == MyProcPid)
+		slot->sender = 0;
 	LWLockRelease(shared->lock);
 }
 

@@ -87,6 +87,10 @@ extern bool dm_shared_scheduler_retire(void);
 /* Notes that the scheduler of this database waits for others' runs to end. */
 extern void dm_shared_scheduler_starves(bool starves);
 
+/* The process that sends notifications of this database; false if there is one already, or it is not to be there now. */
+extern bool dm_shared_sender_enter(void);
+extern bool dm_shared_sender_is_there(void);
+
 /* Slots of runs. */
 extern int dm_slot_count(void);
 extern int dm_slot_used(Oid database, int *elsewhere);

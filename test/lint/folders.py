@@ -10,8 +10,8 @@ LEVELS = {
     "net": 3, "codec": 3, "receipt": 3,
     "store": 4, "api": 4,
     "source": 5,
-    "fdw": 6, "load": 6, "cdc": 6, "transform": 6,
-    "job": 7, "notify": 7,
+    "fdw": 6, "load": 6, "cdc": 6, "transform": 6, "notify": 6,
+    "job": 7,
 }
 
 
