@@ -71,13 +71,15 @@ dm_catalog_end(DmCatalogScope *scope)
 
 /*
  * Executes one statement in the open scope and returns the number of rows processed; a query's rows are in
- * SPI_tuptable. nulls is as for SPI (one character an argument, 'n' for NULL) or NULL.
+ * SPI_tuptable. The memory context stays what it was. nulls is as for SPI (one character an argument, 'n' for NULL) or NULL.
  */
 uint64
 dm_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int code = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
 
+	MemoryContextSwitchTo(caller);
 	if (code < 0)
 		elog(ERROR, "catalog statement failed: %s: %s", SPI_result_code_string(code), sql);
 	return SPI_processed;
@@ -155,6 +157,7 @@ dm_catalog_run(const char *sql, const DmCatalogArgs *args)
 static uint64
 run_kept(const char *sql, const DmCatalogArgs *args)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	bool found;
 	KeptPlan *kept = hash_search(kept_plans, &sql, HASH_ENTER, &found);
 	int code;
@@ -170,6 +173,7 @@ run_kept(const char *sql, const DmCatalogArgs *args)
 		kept->plan = plan;
 	}
 	code = SPI_execute_plan(kept->plan, (Datum *) args->values, args->nulls, false, 0);
+	MemoryContextSwitchTo(caller);
 	if (code < 0)
 		elog(ERROR, "catalog statement failed: %s: %s", SPI_result_code_string(code), sql);
 	return SPI_processed;

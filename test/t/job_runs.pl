@@ -20,8 +20,8 @@ sub run_of
 {
 	my ($name, $columns) = @_;
 	my $id = sql("SELECT datamill.run('$name')");
-	$node->poll_query_until('postgres', "SELECT count(*) FROM datamill.runs r JOIN datamill.runs f USING (job_id, scheduled_time) "
-		. "WHERE f.run_id = $id AND r.finished_at IS NULL", '0') or die "run $id of $name does not end";
+	$node->poll_query_until('postgres', "SELECT count(*) FROM datamill.run_catalog r JOIN datamill.run_catalog f USING (job_id, scheduled_time) "
+		. "WHERE f.run_id = $id AND NOT r.settled", '0') or die "run $id of $name does not end";
 	return sql("SELECT " . ($columns // "concat_ws('|', r.state, r.sqlstate, r.message, r.reason)")
 		. " FROM datamill.runs r JOIN datamill.runs f USING (job_id, scheduled_time) WHERE f.run_id = $id ORDER BY r.attempt DESC LIMIT 1");
 }
