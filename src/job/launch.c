@@ -62,13 +62,16 @@ static uint64 read_candidates(TimestampTz now, int room, Candidate **candidates)
 static void choose(Candidate *candidates, uint64 n, int room, List *usage);
 static bool has_room(const Candidate *candidate, List *usage);
 static const char *owner_problem(Oid owner);
-static void refuse(const Candidate *candidates, uint64 n);
+static bool refuse(const Candidate *candidates, uint64 n);
 static List *take(const Candidate *candidates, uint64 n);
 static bool start_process(const Launch *launch);
 
-/* Sets queued runs to starting and returns them (Launch*): to be started once that is committed. */
+/*
+ * Sets queued runs to starting and returns them (Launch*): to be started once that is committed. *refused is set if runs were ended,
+ * since nobody can run them.
+ */
 List *
-dm_launch_choose(TimestampTz now)
+dm_launch_choose(TimestampTz now, bool *refused)
 {
 	int elsewhere;
 	int used = dm_slot_used(MyDatabaseId, &elsewhere);
@@ -82,7 +85,7 @@ dm_launch_choose(TimestampTz now)
 		return NIL;
 	}
 	choose(candidates, n, room, read_usage());
-	refuse(candidates, n);
+	*refused = refuse(candidates, n);
 	dm_shared_scheduler_starves(elsewhere > 0 && room <= (int) n);
 	return take(candidates, n);
 }
@@ -272,8 +275,8 @@ owner_problem(Oid owner)
 	return problem;
 }
 
-/* Ends the runs whose owner cannot run anything, and sets their jobs to broken. */
-static void
+/* Ends the runs whose owner cannot run anything, and sets their jobs to broken. Returns whether there were any. */
+static bool
 refuse(const Candidate *candidates, uint64 n)
 {
 	DmEvents *events = dm_events_make();
@@ -294,7 +297,7 @@ refuse(const Candidate *candidates, uint64 n)
 		dm_events_add(events, DM_STATE_BROKEN, one->owner, one->job_id, one->run_id, one->problem);
 	}
 	if (runs.n == 0)
-		return;
+		return false;
 	dm_args_column(&args, &runs);
 	dm_args_column(&args, &jobs);
 	dm_args_column(&args, &problems);
@@ -307,6 +310,7 @@ refuse(const Candidate *candidates, uint64 n)
 		"FROM unnest($1, $2, $3) u(run_id, job_id, problem) WHERE j.job_id = u.job_id AND j.state = 'active'",
 		&args);
 	dm_events_store(events);
+	return true;
 }
 
 /* Sets the chosen runs to starting, but for those that a session has locked, and returns them. */

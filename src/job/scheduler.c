@@ -148,6 +148,7 @@ tick(void)
 	List *replaced = NIL;
 	List *launches = NIL;
 	bool postponed = false;
+	bool refused = false;
 	bool is_called;
 	DmCatalogScope scope;
 
@@ -175,7 +176,7 @@ tick(void)
 		/* what was skipped may keep other jobs from running */
 		settle(now, &postponed);
 		begin(&scope);
-		launches = dm_launch_choose(now);
+		launches = dm_launch_choose(now, &refused);
 		end(&scope);
 		launches = dm_launch_start(launches);
 	}
@@ -193,6 +194,8 @@ tick(void)
 	is_first = false;
 	last_tick_at = now;
 	dm_slot_terminate_overdue(now - dm_guc_cancel_grace_ms * INT64CONST(1000));
+	if (refused)
+		wake_at = now;
 	if (postponed)
 		wake_at = Min(wake_at, now + POSTPONED_US);
 	return Min(wake_at, next_stop(now));

@@ -20,7 +20,7 @@ extern void dm_settle_expire(TimestampTz now);
 extern void dm_settle_pause_restored(void);
 
 /* launch.c: gives queued runs a process. */
-extern List *dm_launch_choose(TimestampTz now);
+extern List *dm_launch_choose(TimestampTz now, bool *refused);
 extern List *dm_launch_start(List *launches);
 extern void dm_launch_return(List *failed, TimestampTz now);
 extern TimestampTz dm_launch_next(TimestampTz now);
