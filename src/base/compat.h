@@ -22,6 +22,13 @@
 #define dm_parse_datetime(value, format, collation, type, typmod, zone)                                            \
 	parse_datetime(value, format, collation, true, type, typmod, zone, NULL)
 
+/* 16 renamed what names a relation's file. */
+#if PG_VERSION_NUM >= 160000
+#define dm_relation_file(rel) ((rel)->rd_locator)
+#else
+#define dm_relation_file(rel) ((rel)->rd_node)
+#endif
+
 /* 18 knows only a prefix, pg_noreturn. */
 #ifndef pg_attribute_noreturn
 #define pg_attribute_noreturn() __attribute__((noreturn))

@@ -14,6 +14,7 @@
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 
+#include "base/compat.h"
 #include "cdc/cursor.h"
 #include "cdc/keytable.h"
 
@@ -21,6 +22,8 @@
 #define PAGES 8
 /* Bytes of a row that are asked for ahead. */
 #define ROW_BYTES 256
+/* Rows of a page that a scan asks for ahead. */
+#define ROWS_AHEAD 4
 
 typedef struct CursorPage
 {
@@ -35,8 +38,10 @@ struct DmCursor
 	Relation relation;
 	Snapshot snapshot;
 	TupleTableSlot *slot;
-	uint64 in_slot; /* tuple id of the row in the slot; 0: none */
-	bool is_heap;	/* pages are read here */
+	uint64 in_slot;		/* tuple id of the row in the slot; 0: none */
+	bool is_heap;		/* pages are read here */
+	const Buffer *seen; /* by block: the buffer it was in; NULL if that is not known */
+	BlockNumber nseen;
 	CursorPage pages[PAGES];
 	uint64 first;	  /* number of the first page that is wanted still; a page is at its number modulo PAGES */
 	uint64 end;		  /* number of the next page to be pinned */
@@ -45,7 +50,8 @@ struct DmCursor
 
 /* Begins to fetch rows. */
 DmCursor *
-dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTableSlot *slot)
+dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTableSlot *slot, const Buffer *seen,
+				BlockNumber nseen)
 {
 	DmCursor *cursor = palloc0(sizeof(DmCursor));
 
@@ -53,6 +59,8 @@ dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTab
 	cursor->relation = relation;
 	cursor->snapshot = snapshot;
 	cursor->slot = slot;
+	cursor->seen = seen;
+	cursor->nseen = nseen;
 	cursor->is_heap = !dm_leaves_are_many(leaves) && relation->rd_rel->relam == HEAP_TABLE_AM_OID &&
 					  TTS_IS_BUFFERTUPLE(slot) && IsMVCCSnapshot(snapshot);
 	ExecClearTuple(slot);
@@ -63,7 +71,13 @@ dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTab
 static void
 page_read(DmCursor *cursor, CursorPage *page, BlockNumber block)
 {
-	page->buffer = ReadBuffer(cursor->relation, block);
+	Buffer seen = block < cursor->nseen ? cursor->seen[block] : InvalidBuffer;
+
+	/* to ask the buffer that it was in is cheaper than to look it up; local buffers are not worth the case */
+	if (seen > 0 && ReadRecentBuffer(dm_relation_file(cursor->relation), MAIN_FORKNUM, block, seen))
+		page->buffer = seen;
+	else
+		page->buffer = ReadBuffer(cursor->relation, block);
 	page->block = block;
 	LockBuffer(page->buffer, BUFFER_LOCK_SHARE);
 	page->all_visible = PageIsAllVisible(BufferGetPage(page->buffer)) && !cursor->snapshot->takenDuringRecovery;
@@ -136,14 +150,49 @@ row_take(DmCursor *cursor, ItemPointer item)
 	return is_visible;
 }
 
+/*
+ * Asks the processor to bring a row that lies on a pinned page near: its first lines. Without a lock: whatever is read here
+ * decides nothing.
+ * Inline, since the compiler takes a call of a function that only asks for memory for one without effect, and leaves it out.
+ */
+static pg_attribute_always_inline void
+item_prefetch(Buffer buffer, OffsetNumber offset, int bytes)
+{
+	Page page = BufferGetPage(buffer);
+	const char *row = (const char *) page + ItemIdGetOffset(PageGetItemId(page, offset));
+
+	for (int at = 0; at < bytes; at += 64)
+		__builtin_prefetch(row + at);
+}
+
+/* Brings near the row that a scan comes to some rows after the one in the slot. */
+void
+dm_cursor_prefetch_after(const TupleTableSlot *slot)
+{
+	const BufferHeapTupleTableSlot *stored = (const BufferHeapTupleTableSlot *) slot;
+	OffsetNumber offset = ItemPointerGetOffsetNumber(&slot->tts_tid) + ROWS_AHEAD;
+
+	if (TTS_IS_BUFFERTUPLE(slot) && BufferIsValid(stored->buffer) &&
+		offset <= PageGetMaxOffsetNumber(BufferGetPage(stored->buffer)))
+		item_prefetch(stored->buffer, offset, ROW_BYTES / 2);
+}
+
+/* Notes which buffer the row in the slot is in, for cursors to come: seen[] has nseen places. */
+void
+dm_cursor_note(const TupleTableSlot *slot, Buffer *seen, BlockNumber nseen)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
+
+	if (TTS_IS_BUFFERTUPLE(slot) && block < nseen)
+		seen[block] = ((const BufferHeapTupleTableSlot *) slot)->buffer;
+}
+
 /* Brings near a row that will be fetched soon. */
 void
 dm_cursor_prefetch(DmCursor *cursor, uint64 tid)
 {
 	BlockNumber block = (BlockNumber) (tid >> 16);
 	const CursorPage *last;
-	const char *page;
-	ItemId id;
 
 	if (!cursor->is_heap)
 		return;
@@ -154,13 +203,8 @@ dm_cursor_prefetch(DmCursor *cursor, uint64 tid)
 		page_read(cursor, &cursor->pages[cursor->end++ % PAGES], block);
 	}
 	last = &cursor->pages[(cursor->end - 1) % PAGES];
-	if (last->block != block)
-		return;
-	page = (const char *) BufferGetPage(last->buffer);
-	/* without a lock: whatever is read here decides nothing */
-	id = PageGetItemId((Page) page, (OffsetNumber) (tid & 0xffff));
-	for (int at = 0; at < ROW_BYTES; at += 64)
-		__builtin_prefetch(page + ItemIdGetOffset(id) + at);
+	if (last->block == block)
+		item_prefetch(last->buffer, (OffsetNumber) (tid & 0xffff), ROW_BYTES);
 }
 
 /* Puts a row into the slot. */

@@ -26,6 +26,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "cdc/cursor.h"
+#include "cdc/image.h"
 #include "cdc/keytable.h"
 #include "cdc/match.h"
 #include "cdc/probe.h"
@@ -38,18 +39,26 @@
 /* A look-up in the index costs about as much as passing this many rows in a scan. */
 #define ROWS_A_PROBE 20
 
+/* A batch is worth this much memory for each page of current, and at least this much. */
+#define BATCH_BYTES_A_PAGE ((Size) 1024)
+#define BATCH_BYTES ((Size) 8 * 1024 * 1024)
+
 struct DmMatcher
 {
 	DmMatcherSpec spec;
 	DmApply *apply;
 	Snapshot snapshot;
-	Size memory;			  /* bytes that keys and batch may take together */
-	DmKeyTable *keys;		  /* NULL until current has been scanned */
+	Size memory;			 /* bytes that keys and batch may take together */
+	DmKeyTable *keys;		 /* NULL until current has been scanned */
+	BlockNumber keys_blocks; /* pages of current, if it is one heap; else 0 */
+	Buffer *seen;			 /* of its first nseen pages: the buffer that the scan found it in */
+	BlockNumber nseen;
 	int64 current_rows;		  /* rows seen in that scan */
 	DmRowBuffer *batch;		  /* source rows: tag = key hash, then position in keys; order = tuple id */
 	TupleTableSlot *old_slot; /* a row of current */
 	DmLeaves *leaves;		  /* current, or its partitions */
 	DmCursor *cursor;		  /* that fetches them by tuple id */
+	DmImage *image;			  /* to compare with stored rows as they lie there; NULL if that cannot be */
 	DmStoredRow old;		  /* old_slot and the slots of the row's other parts */
 	DmProbe *sensitive;		  /* finds the row's sensitive part; NULL without one */
 	TupleTableSlot *spilled;  /* a source row, to and from temporary files */
@@ -61,6 +70,7 @@ struct DmMatcher
 
 static void current_scan(DmMatcher *matcher);
 static void keys_add(DmMatcher *matcher, const uint64 *hashes, const uint64 *tids, int count);
+static Size batch_bytes(const DmMatcher *matcher);
 static void batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash);
 static void batch_settle(DmMatcher *matcher);
 static int batch_look_up(DmMatcher *matcher);
@@ -103,19 +113,31 @@ dm_matcher_begin(const DmMatcherSpec *spec)
 		if (shape->part_of[i] == 0)
 			matcher->compared = Max(matcher->compared, shape->current_attribute[i]);
 	}
+	if (shape->nparts == 1)
+		matcher->image = dm_image_make(shape, RelationGetDescr(spec->apply.current[0]));
 	parts_open(matcher);
 	if (!spec->apply.new_dataset)
 	{
 		if (spec->mode == DM_MODE_FULL)
 			current_scan(matcher);
-		matcher->batch = dm_row_buffer_make(
-			shape->wanted,
-			Max(matcher->memory / 4,
-				matcher->memory -
-					Min(matcher->memory, matcher->keys ? dm_keytable_bytes(matcher->keys) : matcher->memory)));
+		matcher->batch = dm_row_buffer_make(shape->wanted, batch_bytes(matcher));
 	}
 	matcher->apply = dm_apply_begin(&spec->apply);
 	return matcher;
+}
+
+/*
+ * Returns how much memory the batch may take: what the keys leave, at least a quarter. More than so much for each page of
+ * current costs more (fresh memory, cache misses) than it saves in visits to pages.
+ */
+static Size
+batch_bytes(const DmMatcher *matcher)
+{
+	Size keys = matcher->keys ? dm_keytable_bytes(matcher->keys) : matcher->memory;
+	Size rest = Max(matcher->memory / 4, matcher->memory - Min(matcher->memory, keys));
+	Size useful = matcher->keys_blocks * BATCH_BYTES_A_PAGE;
+
+	return matcher->keys_blocks > 0 ? Min(rest, Max(useful, BATCH_BYTES)) : rest;
 }
 
 /* Makes the slots of a stored row, and opens what finds its sensitive part. */
@@ -277,10 +299,13 @@ current_scan(DmMatcher *matcher)
 	int count = 0;
 	int leaf;
 
+	matcher->keys_blocks = current->rd_rel->relam == HEAP_TABLE_AM_OID ? RelationGetNumberOfBlocks(current) : 0;
+	matcher->nseen = Min(matcher->keys_blocks, matcher->memory / 16 / sizeof(Buffer));
+	matcher->seen = palloc0(Max(matcher->nseen, 1) * sizeof(Buffer));
 	matcher->keys =
 		dm_keytable_make(matcher->memory / 4 * 3,
 						 (uint64) Max(Max(current->rd_rel->reltuples, (double) matcher->spec.live_rows), 0),
-						 current->rd_rel->relam == HEAP_TABLE_AM_OID ? RelationGetNumberOfBlocks(current) : 0);
+						 matcher->keys_blocks);
 	for (int i = 0; i < shape->nkeys; i++)
 		last_key = Max(last_key, shape->current_attribute[shape->keys[i]]);
 	dm_leaves_scan(matcher->leaves, matcher->snapshot);
@@ -289,6 +314,11 @@ current_scan(DmMatcher *matcher)
 		MemoryContext caller;
 
 		CHECK_FOR_INTERRUPTS();
+		if (matcher->nseen > 0)
+		{
+			dm_cursor_note(matcher->old_slot, matcher->seen, matcher->nseen);
+			dm_cursor_prefetch_after(matcher->old_slot);
+		}
 		slot_getsomeattrs(matcher->old_slot, last_key);
 		for (int i = 0; i < shape->nkeys; i++)
 		{
@@ -379,8 +409,12 @@ cursor_begin(DmMatcher *matcher)
 {
 	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(matcher)); /* it outlives many rows */
 
-	matcher->cursor =
-		dm_cursor_begin(matcher->leaves, matcher->spec.apply.current[0], matcher->snapshot, matcher->old_slot);
+	matcher->cursor = dm_cursor_begin(matcher->leaves,
+									  matcher->spec.apply.current[0],
+									  matcher->snapshot,
+									  matcher->old_slot,
+									  matcher->seen,
+									  matcher->nseen);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -533,6 +567,14 @@ candidate_settle(DmMatcher *matcher, const DmBufferedRow *row)
 	const DmShape *shape = matcher->spec.apply.shape;
 	int64 position = (int64) row->tag;
 
+	dm_cursor_fetch(matcher->cursor, row->order);
+	if (matcher->image && dm_image_equal(matcher->image, matcher->old_slot, row->values, row->nulls))
+	{
+		if (!dm_keytable_mark(matcher->keys, position))
+			dm_raise_duplicate_key(shape, row->values, row->nulls);
+		dm_apply_unchanged(matcher->apply, &matcher->old, row->values, row->nulls);
+		return;
+	}
 	old_row_fetch(matcher, row->order);
 	while (!columns_equal(matcher, row, shape->keys, shape->nkeys))
 	{

@@ -16,6 +16,7 @@
 #define BLOCK_BYTES ((Size) 256 * 1024)
 #define SMALL_BLOCKS 16
 
+static void rows_grow(DmRowBuffer *buffer);
 static void next_block(DmRowBuffer *buffer);
 static void *buffer_alloc(DmRowBuffer *buffer, Size size);
 static Datum datum_keep(DmRowBuffer *buffer, Form_pg_attribute attribute, Datum value);
@@ -34,6 +35,25 @@ dm_row_buffer_make(TupleDesc desc, Size max_bytes)
 	return buffer;
 }
 
+/* Makes room for more rows. */
+static void
+rows_grow(DmRowBuffer *buffer)
+{
+	int capacity = Max(buffer->capacity * 2, 1024);
+	DmBufferedRow *rows = dm_large_alloc(buffer->context, sizeof(DmBufferedRow) * capacity);
+
+	if (buffer->rows)
+	{
+		memcpy(rows, buffer->rows, sizeof(DmBufferedRow) * buffer->nrows);
+		pfree(buffer->rows);
+	}
+	if (buffer->spare)
+		pfree(buffer->spare);
+	buffer->spare = NULL;
+	buffer->rows = rows;
+	buffer->capacity = capacity;
+}
+
 /*
  * Copies a row into the buffer. Returns false when the buffer has now reached its size: the caller works it off and
  * resets it before adding more.
@@ -45,15 +65,7 @@ dm_row_buffer_add(DmRowBuffer *buffer, const Datum *values, const bool *nulls, u
 	Size values_bytes = MAXALIGN(sizeof(Datum) * buffer->natts);
 
 	if (buffer->nrows == buffer->capacity)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(buffer->context);
-
-		buffer->capacity = Max(buffer->capacity * 2, 1024);
-		buffer->rows = buffer->rows
-						   ? repalloc_huge(buffer->rows, sizeof(DmBufferedRow) * buffer->capacity)
-						   : MemoryContextAllocHuge(buffer->context, sizeof(DmBufferedRow) * buffer->capacity);
-		MemoryContextSwitchTo(caller);
-	}
+		rows_grow(buffer);
 	row = &buffer->rows[buffer->nrows];
 	row->order = order;
 	row->tag = tag;
@@ -104,7 +116,9 @@ dm_row_buffer_sort(DmRowBuffer *buffer)
 		differ |= buffer->rows[i].order ^ buffer->rows[0].order;
 	if (differ == 0)
 		return;
-	to = dm_large_alloc(buffer->context, sizeof(DmBufferedRow) * buffer->capacity);
+	if (!buffer->spare)
+		buffer->spare = dm_large_alloc(buffer->context, sizeof(DmBufferedRow) * buffer->capacity);
+	to = buffer->spare;
 	for (int shift = 0; shift < 64; shift += 8)
 	{
 		DmBufferedRow *sorted = to;
@@ -115,7 +129,7 @@ dm_row_buffer_sort(DmRowBuffer *buffer)
 		to = from;
 		from = sorted;
 	}
-	pfree(to);
+	buffer->spare = to;
 	buffer->rows = from;
 }
 

@@ -20,6 +20,7 @@ typedef struct DmRowBuffer
 	DmBufferedRow *rows;
 	int nrows;
 	/* private */
+	DmBufferedRow *spare; /* for sorting, of the same capacity; NULL until it is needed */
 	int capacity;
 	int natts;
 	TupleDesc desc;

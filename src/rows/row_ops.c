@@ -66,16 +66,26 @@ dm_row_hash(DmRowOps *ops, const Datum *values, const bool *nulls, const int *co
 	resetStringInfo(bytes);
 	for (int i = 0; i < ncolumns; i++)
 	{
-		int column = columns[i];
+		DmColumnOps *column = &ops->columns[columns[i]];
+		Datum value = values[columns[i]];
 
-		if (nulls[column])
-			appendStringInfoCharMacro(bytes, TAG_NULL);
-		else
+		/* room for the tag and any value of fixed length known here */
+		if (unlikely(bytes->maxlen - bytes->len <= 1 + UUID_LEN))
+			enlargeStringInfo(bytes, 1 + UUID_LEN);
+		if (nulls[columns[i]])
 		{
-			appendStringInfoCharMacro(bytes, TAG_VALUE);
-			ops->columns[column].digest(&ops->columns[column], values[column], bytes);
-			used = bytes->len;
+			bytes->data[bytes->len++] = TAG_NULL;
+			continue;
 		}
+		bytes->data[bytes->len++] = TAG_VALUE;
+		if (column->digest_bytes == UUID_LEN)
+			memcpy(bytes->data + bytes->len, DatumGetPointer(value), UUID_LEN);
+		else if (column->digest_bytes == sizeof(value))
+			memcpy(bytes->data + bytes->len, &value, sizeof(value));
+		else
+			column->digest(column, value, bytes);
+		bytes->len += column->digest_bytes;
+		used = bytes->len;
 	}
 	XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes->data, used));
 	memcpy(hash, canonical.digest, DM_HASH_BYTES);
@@ -307,11 +317,15 @@ column_ops_init(DmColumnOps *ops, Form_pg_attribute attribute)
 		case TIMESTAMPTZOID:
 			ops->digest = digest_int64;
 			ops->equal = ops->typbyval ? equal_byval : equal_by_operator;
+#ifndef WORDS_BIGENDIAN
+			ops->digest_bytes = ops->typbyval ? sizeof(Datum) : 0;
+#endif
 			break;
 		case FLOAT4OID: ops->digest = digest_float4; break;
 		case FLOAT8OID: ops->digest = digest_float8; break;
 		case UUIDOID:
 			ops->digest = digest_uuid;
+			ops->digest_bytes = UUID_LEN;
 			ops->equal = equal_uuid;
 			break;
 		case BYTEAOID:

@@ -17,6 +17,7 @@ struct DmColumnOps
 {
 	bool (*equal)(DmColumnOps *ops, Datum a, Datum b);			   /* of two values that are not NULL */
 	void (*digest)(DmColumnOps *ops, Datum value, StringInfo out); /* appends bytes that equal values share */
+	int digest_bytes; /* that digest appends, where they are the value's own in memory; else 0 */
 	bool typbyval;
 	int16 typlen;
 	Oid collation;
