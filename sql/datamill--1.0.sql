@@ -498,6 +498,8 @@ CREATE TABLE datamill.run_catalog (
   cpu_seconds double precision,
   peak_memory bigint,
   settled boolean NOT NULL DEFAULT false,
+  definition text,
+  replay_of bigint,
   UNIQUE (job_id, scheduled_time, attempt)
 );
 CREATE INDEX run_catalog_queued_idx ON datamill.run_catalog (job_id, scheduled_time, attempt) WHERE state = 'queued';
@@ -507,7 +509,7 @@ CREATE INDEX run_catalog_unsettled_idx ON datamill.run_catalog (run_id) WHERE fi
 CREATE INDEX run_catalog_finished_idx ON datamill.run_catalog (finished_at);
 REVOKE ALL ON datamill.run_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.run_catalog IS
-  'Rows behind datamill.runs; written by the library only. They outlive their job. launches counts processes started for it, settled tells that the scheduler drew its conclusions (retry, what follows, suspension).';
+  'Rows behind datamill.runs; written by the library only. They outlive their job. launches counts processes started for it, settled tells that the scheduler drew its conclusions (retry, what follows, suspension); definition is that of the job as it ran, replay_of the run whose objects it is to read.';
 SELECT pg_catalog.pg_extension_config_dump('datamill.run_catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('datamill.run_catalog_run_id_seq', '');
 
@@ -738,6 +740,17 @@ CREATE FUNCTION datamill.receipt_json(id text, receipt_no bigint DEFAULT NULL) R
 AS 'MODULE_PATHNAME', 'dm_receipt_json_sql' LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION datamill.receipt_json(text, bigint) IS
   'A receipt as one document: all columns of datamill.receipts, how many receipts of its owner have its id (same), what is known of the run that it was written in, and the body of the job if it is still the one that ran. Of several receipts of an id the last one, or that of receipt_no. Errors: 42704 no such receipt.';
+
+CREATE FUNCTION datamill.verify_receipt(id text, receipt_no bigint DEFAULT NULL)
+RETURNS TABLE (uri text, role text, status text, expected text, found text)
+AS 'MODULE_PATHNAME', 'dm_verify_receipt_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.verify_receipt(text, bigint) IS
+  'Looks up each object that a receipt has as input or output, and reads it where the receipt has its sha256, as the caller: a row an object, with role (input, output), status (same; changed; gone; older version: it was replaced or removed, and its bucket still has the version; not readable), and etag, sha256 and size as they were (expected) and are (found), or why it cannot be read. Of several receipts of an id the last one, or that of receipt_no. Errors: 42704 no such receipt.';
+
+CREATE FUNCTION datamill.replay(receipt text, force boolean DEFAULT false) RETURNS bigint
+AS 'MODULE_PATHNAME', 'dm_replay_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.replay(text, boolean) IS
+  'Queues a run of the job whose run wrote a receipt (the last one of this id), for the same time and with the same arguments, that reads exactly the objects which that run read, and returns its id. An object that is not as it was, in its bucket or among its versions, or that the replay does not read fails the run (DM001). Tables are read as they are. force: although the job has changed since. Errors: 42704 no such receipt, or the job is gone; 55000 no run wrote it, or the job has changed.';
 
 CREATE FUNCTION datamill.openlineage(run_id bigint) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'dm_openlineage_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;

@@ -167,9 +167,10 @@ read_jobs(TimestampTz now, DueJob **jobs)
 		"(least(extract(epoch FROM j.catchup), 1e11) * 1e6)::bigint, j.next_due, j.anchor, coalesce("
 		"(SELECT min(run_id) FROM datamill.run_catalog r WHERE r.job_id = j.job_id AND r.state IN ('starting', "
 		"'running') "
-		"AND r.trigger NOT IN ('backfill', 'rehearsal')), "
+		"AND r.trigger NOT IN ('backfill', 'replay', 'rehearsal')), "
 		"(SELECT min(run_id) FROM datamill.run_catalog r WHERE r.job_id = j.job_id AND r.state = 'queued' "
-		"AND r.trigger NOT IN ('backfill', 'rehearsal'))), " DM_WATCHES_OBJECTS ", j.pinned IS NOT NULL OR EXISTS "
+		"AND r.trigger NOT IN ('backfill', 'replay', 'rehearsal'))), " DM_WATCHES_OBJECTS
+		", j.pinned IS NOT NULL OR EXISTS "
 		"(SELECT FROM datamill.run_catalog r WHERE r.job_id = j.job_id AND r.trigger = 'look' "
 		"AND r.state IN ('queued', 'starting', 'running')) "
 		"FROM datamill.job_catalog j WHERE j.state = 'active' AND j.next_due <= $1 "

@@ -14,6 +14,7 @@
 
 #include "base/catalog.h"
 #include "job/job.h"
+#include "job/replay.h"
 #include "job/shared.h"
 #include "job/worker.h"
 
@@ -25,6 +26,7 @@ PG_FUNCTION_INFO_V1(dm_resume_sql);
 PG_FUNCTION_INFO_V1(dm_run_job_sql);
 PG_FUNCTION_INFO_V1(dm_rehearse_sql);
 PG_FUNCTION_INFO_V1(dm_retry_sql);
+PG_FUNCTION_INFO_V1(dm_replay_sql);
 PG_FUNCTION_INFO_V1(dm_backfill_sql);
 PG_FUNCTION_INFO_V1(dm_cancel_sql);
 PG_FUNCTION_INFO_V1(dm_set_pool_sql);
@@ -120,6 +122,13 @@ PGDLLEXPORT Datum
 dm_retry_sql(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(dm_run_retry(PG_GETARG_INT64(0)));
+}
+
+/* replay(receipt, force) returns the id of the queued run. */
+PGDLLEXPORT Datum
+dm_replay_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(dm_run_replay(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1)));
 }
 
 /* backfill(name, range, step) returns how many runs were queued. */

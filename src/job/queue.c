@@ -106,12 +106,12 @@ dm_run_retry(int64 run_id)
 						dm_catalog_int8(0, 1)),
 				 errhint("Wait for it, or datamill.cancel() it.")));
 	if (dm_catalog_run("INSERT INTO datamill.run_catalog (job_id, name, owner, scheduled_time, attempt, trigger, "
-					   "state, reason, arguments) "
+					   "state, reason, arguments, replay_of) "
 					   "SELECT r.job_id, j.name, j.owner, r.scheduled_time, (SELECT max(o.attempt) + 1 FROM "
 					   "datamill.run_catalog o "
 					   "WHERE o.job_id = r.job_id AND o.scheduled_time = r.scheduled_time), "
 					   "CASE r.trigger WHEN 'look' THEN 'look' ELSE 'retry' END, 'queued', "
-					   "'retry of run ' || r.run_id, r.arguments FROM datamill.run_catalog r JOIN "
+					   "'retry of run ' || r.run_id, r.arguments, r.replay_of FROM datamill.run_catalog r JOIN "
 					   "datamill.job_catalog j USING (job_id) "
 					   "WHERE r.run_id = $1 RETURNING run_id",
 					   &args) == 0)

@@ -273,14 +273,15 @@ stop_replaced(List *jobs)
 		dm_catalog_run(
 			"UPDATE datamill.run_catalog SET state = 'cancelled', reason = 'a later time came due', "
 			"finished_at = clock_timestamp() WHERE run_id IN (SELECT run_id FROM datamill.run_catalog r "
-			"WHERE job_id = $1 AND state = 'queued' AND trigger NOT IN ('backfill', 'rehearsal') AND EXISTS "
+			"WHERE job_id = $1 AND state = 'queued' AND trigger NOT IN ('backfill', 'replay', 'rehearsal') AND "
+			"EXISTS "
 			"(SELECT "
 			"FROM datamill.run_catalog l WHERE l.job_id = $1 AND l.state = 'queued' AND l.trigger = 'schedule' "
 			"AND l.scheduled_time > r.scheduled_time) FOR NO KEY UPDATE SKIP LOCKED)",
 			&args);
 		n = dm_catalog_run(
 			"SELECT run_id FROM datamill.run_catalog WHERE job_id = $1 AND state IN ('starting', 'running') "
-			"AND trigger NOT IN ('backfill', 'rehearsal')",
+			"AND trigger NOT IN ('backfill', 'replay', 'rehearsal')",
 			&args);
 		for (uint64 i = 0; i < n; i++)
 			dm_slot_stop(MyDatabaseId, dm_catalog_int8(i, 1), DM_STOP_REPLACED);

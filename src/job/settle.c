@@ -403,8 +403,10 @@ store_follow(Follow *follow)
 		dm_catalog_run(
 			"INSERT INTO datamill.run_catalog (job_id, name, owner, scheduled_time, attempt, trigger, state, "
 			"reason, "
-			"arguments, not_before) SELECT r.job_id, j.name, j.owner, r.scheduled_time, r.attempt + 1, r.trigger, "
-			"'queued', concat('retry of run ', r.run_id, ': ', coalesce(r.sqlstate, r.state)), r.arguments, u.at "
+			"arguments, replay_of, not_before) SELECT r.job_id, j.name, j.owner, r.scheduled_time, r.attempt + 1, "
+			"r.trigger, "
+			"'queued', concat('retry of run ', r.run_id, ': ', coalesce(r.sqlstate, r.state)), r.arguments, "
+			"r.replay_of, u.at "
 			"FROM unnest($1, $2) u(run_id, at) JOIN datamill.run_catalog r USING (run_id) "
 			"JOIN datamill.job_catalog j USING (job_id) ON CONFLICT DO NOTHING",
 			&args);

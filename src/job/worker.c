@@ -37,6 +37,7 @@
 #include "job/expect.h"
 #include "job/look.h"
 #include "job/rehearsal.h"
+#include "job/replay.h"
 #include "job/shared.h"
 #include "job/states.h"
 #include "job/track.h"
@@ -54,6 +55,7 @@ typedef struct Work
 	char *when_sql;
 	List *expect; /* of char*: queries */
 	bool is_rehearsal;
+	int64 replay_of; /* run whose inputs this one reads again; 0: none */
 	int64 timeout_ms;
 	DestReceiver *receiver;
 	DmBody execution;
@@ -178,12 +180,13 @@ claim(void)
 	claimed =
 		dm_catalog_run(
 			"UPDATE datamill.run_catalog r SET state = 'running', started_at = clock_timestamp(), pid = $2, "
-			"arguments = CASE WHEN j.pinned IS NULL THEN r.arguments "
+			"definition = j.definition, arguments = CASE WHEN j.pinned IS NULL OR r.replay_of IS NOT NULL THEN "
+			"r.arguments "
 			"ELSE r.arguments || jsonb_build_object('objects', j.pinned) END "
 			"FROM datamill.job_catalog j WHERE r.run_id = $1 AND r.state = 'starting' AND j.job_id = r.job_id "
 			"RETURNING r.name, j.body, j.when_sql, (extract(epoch FROM j.timeout) * 1000)::bigint, "
 			"r.scheduled_time, r.arguments, j.expect, r.trigger = 'rehearsal', "
-			"j.definition, r.trigger = 'look', j.watch, r.job_id, j.arguments ->> 'server'",
+			"j.definition, r.trigger = 'look', j.watch, r.job_id, j.arguments ->> 'server', r.replay_of",
 			&args) > 0;
 	if (claimed)
 	{
@@ -204,6 +207,7 @@ claim(void)
 		work.look.watch = dm_catalog_text(0, 11);
 		work.look.job_id = dm_catalog_int8(0, 12);
 		work.look.server = dm_catalog_text(0, 13);
+		work.replay_of = dm_catalog_int8(0, 14);
 	}
 	dm_catalog_end(&scope);
 	CommitTransactionCommand();
@@ -227,7 +231,9 @@ perform(void)
 		dm_look(&work.look);
 		return;
 	}
-	if (work.when_sql && !work.is_rehearsal && !is_wanted())
+	if (work.replay_of > 0)
+		dm_replay_begin(work.replay_of);
+	if (work.when_sql && !work.is_rehearsal && work.replay_of == 0 && !is_wanted())
 	{
 		end_run(DM_RUN_SKIPPED, "when_sql was not true", NULL);
 		return;
@@ -329,6 +335,8 @@ finish(void *arg)
 		work.receipt = NULL;
 	else
 		dm_receipt_write(work.receipt);
+	if (work.replay_of > 0)
+		dm_replay_check(work.replay_of, work.run.run_id);
 	if (write_end(DM_RUN_SUCCEEDED, NULL, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -552,13 +552,14 @@ publish(DmUnload *unload)
 
 /* Adds one file to the receipt. */
 static void
-output_file(DmReceipt *receipt, const DmUnloadFile *file, bool has_rows)
+output_file(DmReceipt *receipt, const DmUnload *unload, const DmUnloadFile *file, bool has_rows)
 {
 	DmReceiptOutput output = {.uri = dm_object_uri(file->object),
 							  .counts = has_rows ? psprintf("{\"rows\": " INT64_FORMAT "}", file->rows) : "{}",
 							  .etag = file->object->etag,
 							  .sha256 = file->sha256,
-							  .size = file->bytes};
+							  .size = file->bytes,
+							  .server = unload->names->server};
 
 	dm_receipt_output(receipt, &output);
 }
@@ -570,9 +571,9 @@ dm_unload_outputs(const DmUnload *unload, DmReceipt *receipt)
 	ListCell *cell;
 
 	foreach (cell, unload->files)
-		output_file(receipt, lfirst(cell), true);
+		output_file(receipt, unload, lfirst(cell), true);
 	if (unload->manifest)
-		output_file(receipt, unload->manifest, false);
+		output_file(receipt, unload, unload->manifest, false);
 }
 
 /* Writes one row of a source. */

@@ -108,6 +108,7 @@ extern void dm_unload_file_publish(DmUnloadFile *file);
 typedef struct DmUnloadNames
 {
 	DmStore *store;
+	const char *server; /* its name */
 	char *bucket;
 	char *prefix;		   /* the URL's key */
 	char *dir;			   /* of it, up to its last slash */

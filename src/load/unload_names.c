@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 
 #include "load/unload.h"
@@ -50,6 +51,7 @@ DmUnloadNames *
 dm_unload_names_make(const char *url, const DmUnloadOptions *options, bool is_exact)
 {
 	DmUnloadNames *names = palloc0(sizeof(DmUnloadNames));
+	Oid server;
 	const char *slash;
 
 	if (!dm_url_is_object(url))
@@ -71,7 +73,9 @@ dm_unload_names_make(const char *url, const DmUnloadOptions *options, bool is_ex
 				 errmsg("cannot clean a whole bucket"),
 				 errdetail("The URL is \"%s\", without a prefix.", url),
 				 errhint("Write to a folder of the bucket: s3://bucket/folder/.")));
-	names->store = dm_store_open(dm_source_server(options->server), GetUserId());
+	server = dm_source_server(options->server);
+	names->server = GetForeignServer(server)->servername;
+	names->store = dm_store_open(server, GetUserId());
 	return names;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -12,6 +13,7 @@
 #include "source/manifest.h"
 #include "source/objfilter.h"
 #include "source/objscan_internal.h"
+#include "source/pins.h"
 
 /* Keys that the planner looks at before it goes on with what it has seen. */
 #define DM_MEASURE_MAX_LISTED 100000
@@ -36,6 +38,8 @@ typedef struct ListState
 	int64 plain_bytes; /* likely sum of the sizes when decompressed */
 	int64 pieces;
 } ListState;
+
+static void list_matching(ListState *state, const char *url);
 
 /* Does a key look compressed, by its ending? Its first bytes decide; this is a guess for estimates. */
 bool
@@ -222,9 +226,43 @@ list_exact(ListState *state, const char *url)
 		(void) list_each(lfirst(cell), state);
 }
 
+/* In a replay: takes the objects that the receipt has, as they were, instead of those that were listed. */
+static void
+pin_objects(ListState *state)
+{
+	List *pinned = dm_pins_apply(state->store,
+								 GetForeignServer(state->spec->server)->servername,
+								 state->bucket,
+								 state->pattern,
+								 state->objects);
+	ListCell *cell;
+
+	state->objects = NIL;
+	state->plain_bytes = state->pieces = 0;
+	state->stats->objects_matched = state->stats->bytes_matched = 0;
+	foreach (cell, pinned)
+	{
+		DmObject *object = lfirst(cell);
+
+		if (state->filter && !dm_objfilter_object(state->filter, object, false))
+			continue;
+		count_object(state, object);
+		state->objects = lappend(state->objects, object);
+	}
+}
+
 /* Lists what the URL names and the filter wants. */
 static void
 list_url(ListState *state, const char *url)
+{
+	list_matching(state, url);
+	if (dm_pins_are_set() && !state->stopped)
+		pin_objects(state);
+}
+
+/* Lists what there is of it. */
+static void
+list_matching(ListState *state, const char *url)
 {
 	char *bucket;
 	char *key;

@@ -65,6 +65,13 @@ list_next(void *arg, int ahead, DmPiece *piece)
 	return true;
 }
 
+/* May the store keep versions of objects? */
+bool
+dm_store_keeps_versions(const DmStore *store)
+{
+	return store->ops->list_as_of != NULL;
+}
+
 /* Lists the keys under a prefix as they were at a time; see store.h. */
 void
 dm_store_list_as_of(DmStore *store, const char *bucket, const char *prefix, TimestampTz as_of, DmStoreEach each,

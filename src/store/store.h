@@ -59,6 +59,8 @@ extern void dm_store_list(DmStore *store, const char *bucket, const char *prefix
 extern void dm_store_list_as_of(DmStore *store, const char *bucket, const char *prefix, TimestampTz as_of,
 								DmStoreEach each, void *arg);
 
+extern bool dm_store_keeps_versions(const DmStore *store);
+
 /*
  * The folders directly below a prefix: calls each(folder, arg), in byte order, for every "prefix...name/" under which there may
  * be keys, each with the whole of it; the slash that ends a folder is the first one after the prefix. Keys that are no folder are
