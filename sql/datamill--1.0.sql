@@ -427,6 +427,8 @@ CREATE TABLE datamill.job_catalog (
   pool text NOT NULL,
   arguments jsonb NOT NULL,
   pinned jsonb,
+  pipeline text,
+  pipeline_owner regrole,
   expect text[],
   state text NOT NULL DEFAULT 'active',
   state_reason text,
@@ -443,6 +445,7 @@ CREATE TABLE datamill.job_catalog (
 );
 CREATE INDEX job_catalog_due_idx ON datamill.job_catalog (next_due) WHERE state = 'active';
 CREATE INDEX job_catalog_not_before_idx ON datamill.job_catalog (not_before) WHERE not_before IS NOT NULL;
+CREATE INDEX job_catalog_pipeline_idx ON datamill.job_catalog (pipeline) WHERE pipeline IS NOT NULL;
 CREATE INDEX job_catalog_watch_idx ON datamill.job_catalog (watch) WHERE watch IS NOT NULL;
 REVOKE ALL ON datamill.job_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.job_catalog IS
@@ -603,7 +606,7 @@ SELECT j.job_id, j.name, j.owner, j.body, j.schedule, j.timezone,
   ARRAY(SELECT u.name FROM datamill.dependency_catalog d JOIN datamill.job_catalog u ON u.job_id = d.upstream_id
         WHERE d.job_id = j.job_id ORDER BY u.name) AS after,
   j.watch, j.when_sql, j.overlap, j.missed, j.catchup, j.timeout, j.retries, j.backoff, j.suspend_after, j.pool, j.arguments, j.expect,
-  j.state, j.state_reason, j.failures, j.next_due, j.not_before, j.definition, j.created_at, j.pinned
+  j.state, j.state_reason, j.failures, j.next_due, j.not_before, j.definition, j.created_at, j.pinned, j.pipeline
 FROM datamill.job_catalog j
 WHERE pg_catalog.pg_has_role(j.owner, 'USAGE');
 GRANT SELECT ON datamill.jobs TO PUBLIC;
@@ -756,6 +759,17 @@ CREATE FUNCTION datamill.openlineage(run_id bigint) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'dm_openlineage_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION datamill.openlineage(bigint) IS
   'A run as an array of events of OpenLineage 2-0-2: START, and when it is over COMPLETE, FAIL or ABORT with the inputs and outputs of its receipts. Tables are named database.schema.table in postgres://host:port (cluster_name as the host where it is set), objects by their keys in s3://bucket, the job owner.name. None of a run that did not begin. Errors: 42704 no such run.';
+
+CREATE FUNCTION datamill.set_pipeline(config jsonb, dry_run boolean DEFAULT false, prune boolean DEFAULT true)
+RETURNS TABLE (action text, job text, field text, before text, after text)
+AS 'MODULE_PATHNAME', 'dm_set_pipeline_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.set_pipeline(jsonb, boolean, boolean) IS
+  'Makes the jobs of a pipeline of the current user what config says: {"pipeline": name, "jobs": {name: {options of create_job}}, "pools": {name: slots}}. Jobs are created, altered (what config does not give gets its default) and, with prune, dropped; other jobs are never touched. Returns the difference: action (create, alter, drop, unchanged), and for each field its value before and after. dry_run does the same and takes it back. Errors: 22023 config, those of create_job and drop_job, 42P17 a circle, 42710 a job of the name that is not of the pipeline, 42501 an owner or pool that is not the caller''s.';
+
+CREATE FUNCTION datamill.pipeline_config(name text) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'dm_pipeline_config_sql' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.pipeline_config(text) IS
+  'A pipeline of the current user as set_pipeline() takes it; set_pipeline() finds all of it unchanged. What has its default is left out. Errors: 42704 no such pipeline.';
 
 CREATE FUNCTION datamill.pin(name text, version jsonb DEFAULT NULL) RETURNS void
 AS 'MODULE_PATHNAME', 'dm_pin_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -34,9 +34,8 @@
 #define READ_FIELDS 6
 
 static void job_read(uint64 row, DmJob *job);
-static void job_lock(DmJob *job);
+static void job_fetch(DmJob *job, const char *sql);
 static void job_store(DmJob *job, const char *sql, bool is_new);
-static void options_apply(DmJob *job, Datum options, bool *times_change);
 static void set_state(int64 job_id, const char *state, TimestampTz next_due);
 
 /* Returns the cluster's number, as jobs are stored with. */
@@ -78,20 +77,28 @@ void
 dm_job_alter(const char *name, Datum options)
 {
 	DmJob job;
-	bool times_change;
 
 	dm_job_find(name, &job);
-	job_lock(&job);
-	options_apply(&job, options, &times_change);
-	dm_job_check(&job);
-	times_change |= dm_watch_prepare(&job);
+	dm_job_change(&job, options);
+}
+
+/* The same for a job that is known by its id. */
+void
+dm_job_change(DmJob *job, Datum options)
+{
+	bool times_change;
+
+	dm_job_lock(job);
+	dm_job_apply(job, options, &times_change);
+	dm_job_check(job);
+	times_change |= dm_watch_prepare(job);
 	if (times_change)
 	{
-		job.anchor = GetCurrentTimestamp();
-		job.next_due = dm_job_due(&job, job.anchor);
+		job->anchor = GetCurrentTimestamp();
+		job->next_due = dm_job_due(job, job->anchor);
 	}
 	job_store(
-		&job,
+		job,
 		"UPDATE datamill.job_catalog SET name = $1, body = $2, schedule = $3, timezone = $4, watch = $6, when_sql "
 		"= $7, "
 		"overlap = $8, missed = $9, catchup = $10::interval, timeout = $11::interval, retries = $12::integer, "
@@ -111,17 +118,26 @@ dm_job_alter(const char *name, Datum options)
 void
 dm_job_drop(const char *name, bool force)
 {
+	DmJob job;
+
+	dm_job_check_context();
+	dm_job_find(name, &job);
+	dm_job_remove(&job, force);
+}
+
+/* The same for a job that is known by its id. */
+void
+dm_job_remove(DmJob *job, bool force)
+{
 	DmCatalogArgs args = {0};
 	DmCatalogScope scope;
-	DmJob job;
+	const char *name = job->values[DM_JOB_NAME];
 	int64 *active;
 	char *follower = NULL;
 	uint64 nactive;
 
-	dm_job_check_context();
-	dm_job_find(name, &job);
-	job_lock(&job);
-	dm_args_int8(&args, job.job_id);
+	dm_job_lock(job);
+	dm_args_int8(&args, job->job_id);
 	dm_catalog_begin(&scope);
 	if (dm_catalog_run(
 			"SELECT j.name FROM datamill.dependency_catalog d JOIN datamill.job_catalog j USING (job_id) "
@@ -162,7 +178,7 @@ dm_job_pause(const char *name)
 
 	dm_job_check_context();
 	dm_job_find(name, &job);
-	job_lock(&job);
+	dm_job_lock(&job);
 	set_state(job.job_id, DM_STATE_PAUSED, job.next_due);
 }
 
@@ -174,7 +190,7 @@ dm_job_resume(const char *name)
 	TimestampTz now = GetCurrentTimestamp();
 
 	dm_job_find(name, &job);
-	job_lock(&job);
+	dm_job_lock(&job);
 	dm_job_check(&job);
 	if (TIMESTAMP_IS_NOEND(job.next_due))
 		job.next_due = dm_job_due(&job, now);
@@ -263,8 +279,22 @@ job_read(uint64 row, DmJob *job)
 }
 
 /* Locks the job's row and reads it again. Raises 42704 if it is gone. */
+void
+dm_job_lock(DmJob *job)
+{
+	job_fetch(job, READ_JOB "WHERE j.job_id = $1 FOR UPDATE OF j");
+}
+
+/* Reads the job again. Raises 42704 if it is gone. */
+void
+dm_job_reload(DmJob *job)
+{
+	job_fetch(job, READ_JOB "WHERE j.job_id = $1");
+}
+
+/* Reads the job by a statement. */
 static void
-job_lock(DmJob *job)
+job_fetch(DmJob *job, const char *sql)
 {
 	DmCatalogArgs args = {0};
 	DmCatalogScope scope;
@@ -273,7 +303,7 @@ job_lock(DmJob *job)
 
 	dm_args_int8(&args, job->job_id);
 	dm_catalog_begin(&scope);
-	if (dm_catalog_run(READ_JOB "WHERE j.job_id = $1 FOR UPDATE OF j", &args) == 0)
+	if (dm_catalog_run(sql, &args) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job \"%s\" does not exist", name)));
 	MemoryContextSwitchTo(caller_context);
 	job_read(0, job);
@@ -322,8 +352,8 @@ job_store(DmJob *job, const char *sql, bool is_new)
 }
 
 /* Puts the values of options into the job. Raises 22023 on an unknown key. */
-static void
-options_apply(DmJob *job, Datum options, bool *times_change)
+void
+dm_job_apply(DmJob *job, Datum options, bool *times_change)
 {
 	DmCatalogArgs args = {0};
 	DmCatalogScope scope;

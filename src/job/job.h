@@ -52,10 +52,19 @@ extern void dm_job_resume(const char *name);
 extern int64 dm_job_accept(void);
 extern void dm_job_find(const char *name, DmJob *job);
 extern int64 dm_system_identifier(void);
+/* Of a job whose id and name are set, by a caller that may become its owner: */
+extern void dm_job_lock(DmJob *job);
+extern void dm_job_reload(DmJob *job);
+extern void dm_job_change(DmJob *job, Datum options);
+extern void dm_job_remove(DmJob *job, bool force);
+/* Puts options (jsonb) into a job without storing it; tells whether those that say when it runs are among them. */
+extern void dm_job_apply(DmJob *job, Datum options, bool *times_change);
 
 /* job_defaults.c */
 extern void dm_job_init(DmJob *job);
 extern const char *dm_job_default(DmJobField field);
+/* Does a job have the default in a field? The owner's is the given one. */
+extern bool dm_job_is_default(const DmJob *job, DmJobField field, Oid owner);
 
 /* graph.c: which jobs follow which; inside a catalog scope. */
 extern void dm_graph_store(const DmJob *job);
