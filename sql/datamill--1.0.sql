@@ -571,7 +571,8 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.subscription_catalog', '');
 CREATE TABLE datamill.outbox_catalog (
   notification_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   notifier_id bigint NOT NULL,
-  job_id bigint NOT NULL DEFAULT 0,
+  queue bigint NOT NULL,
+  job_id bigint,
   job text,
   run_id bigint,
   event text NOT NULL,
@@ -586,12 +587,13 @@ CREATE TABLE datamill.outbox_catalog (
   sent_at timestamptz,
   last_error text
 );
-CREATE INDEX outbox_catalog_open_idx ON datamill.outbox_catalog (notifier_id, job_id, notification_id) WHERE state IN ('pending', 'sending');
-CREATE INDEX outbox_catalog_sent_idx ON datamill.outbox_catalog (notifier_id, job_id, sent_at) WHERE state = 'sent';
+CREATE INDEX outbox_catalog_queue_idx ON datamill.outbox_catalog (notifier_id, queue, notification_id);
+CREATE INDEX outbox_catalog_open_idx ON datamill.outbox_catalog (notifier_id, queue, notification_id) WHERE state IN ('pending', 'sending');
+CREATE INDEX outbox_catalog_sending_idx ON datamill.outbox_catalog (notifier_id) WHERE state = 'sending';
 CREATE INDEX outbox_catalog_done_idx ON datamill.outbox_catalog (last_at) WHERE state IN ('sent', 'failed');
 REVOKE ALL ON datamill.outbox_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.outbox_catalog IS
-  'Rows behind datamill.notifications; written by the library only, in the transaction of the event. job_id is 0 for events of no job. No foreign key: writing an event waits for nobody who drops a notifier. Not in dumps: what was not sent is not sent by a copy.';
+  'Rows behind datamill.notifications; written by the library only, in the transaction of the event. What is in one queue of a notifier is sent in order: the number of a job, or a negative one for the name of an event of no job. No foreign key: writing an event waits for nobody who drops a notifier. Not in dumps: what was not sent is not sent by a copy.';
 
 CREATE VIEW datamill.pools WITH (security_barrier) AS
 SELECT p.name, p.slots,

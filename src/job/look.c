@@ -24,6 +24,7 @@
 #include "base/columns.h"
 #include "job/look.h"
 #include "job/queue.h"
+#include "notify/notify.h"
 #include "source/source.h"
 #include "store/store.h"
 
@@ -334,19 +335,24 @@ remember(const DmLook *look, List *found, const DmColumn *runs)
 				   &args);
 }
 
-/* Stores the event; run_id 0 for several. */
+/* Stores the event, with the news of it; run_id 0 for several. */
 static void
 tell(const DmLook *look, List *objects, int64 run_id)
 {
+	DmColumn event_nos = {.type = INT8OID};
 	DmCatalogArgs args = {0};
 
 	dm_args_int8(&args, look->job_id);
 	dm_args_int8(&args, run_id);
 	dm_args_text(&args, objects_json(objects));
-	dm_catalog_run("INSERT INTO datamill.event_log (event, owner, job_id, run_id, payload) "
-				   "SELECT 'new_objects', owner, job_id, nullif($2, 0), jsonb_build_object('objects', $3::jsonb) "
-				   "FROM datamill.job_catalog WHERE job_id = $1",
-				   &args);
+	if (dm_catalog_run(
+			"INSERT INTO datamill.event_log (event, owner, job_id, run_id, payload) "
+			"SELECT 'new_objects', owner, job_id, nullif($2, 0), jsonb_build_object('objects', $3::jsonb) "
+			"FROM datamill.job_catalog WHERE job_id = $1 RETURNING event_no",
+			&args) == 0)
+		return;
+	dm_column_add_int8(&event_nos, dm_catalog_int8(0, 1));
+	dm_outbox_add(&event_nos);
 }
 
 /* Ends the run that looks. Raises if others did that. */

@@ -308,11 +308,26 @@ judge_fault(const DmDelivery *delivery, char **error)
 																					  : DM_OUTCOME_RETRY;
 }
 
-/* Converts a text from the encoding of the database. */
+/* Converts a text from the encoding of the database. Where that is none, what is no UTF-8 becomes question marks. */
 static char *
 to_utf8(char *text)
 {
-	return pg_server_to_any(text, strlen(text), PG_UTF8);
+	char *end;
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		return pg_server_to_any(text, strlen(text), PG_UTF8);
+	text = pstrdup(text);
+	end = text + strlen(text);
+	for (uint8 *p = (uint8 *) text; *p;)
+	{
+		int len = pg_utf_mblen(p);
+
+		if ((char *) p + len <= end && pg_utf8_islegal(p, len))
+			p += len;
+		else
+			*p++ = '?';
+	}
+	return text;
 }
 
 /* The domain of an address. */

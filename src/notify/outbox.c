@@ -13,6 +13,7 @@
 
 #include "base/compat.h"
 #include "notify/notify.h"
+#include "notify/outbox.h"
 
 #define EXPIRE_BATCH "10000"
 
@@ -25,33 +26,40 @@ dm_outbox_add(const DmColumn *event_nos)
 	dm_args_column(&args, event_nos);
 	dm_args_int8(&args, (int64) GetSystemIdentifier());
 	dm_args_oid(&args, MyDatabaseId);
-	/* what is said of this job goes before what is said of all */
+	/* what is said of this job goes before what is said of all; the same as what was said last waits */
 	if (dm_catalog_run(
-			"INSERT INTO datamill.outbox_catalog (notifier_id, job_id, job, run_id, event, payload, template, "
+			"INSERT INTO datamill.outbox_catalog (notifier_id, queue, job_id, job, run_id, event, payload, "
+			"template, "
 			"first_at, last_at, next_attempt_at) "
-			"SELECT u.notifier_id, u.job_id, u.job, u.run_id, u.event, u.payload, u.template, u.happened_at, "
-			"u.happened_at, greatest(u.happened_at, u.repeat_after + (SELECT CASE o.event WHEN u.event THEN "
-			"o.sent_at END FROM datamill.outbox_catalog o WHERE o.notifier_id = u.notifier_id AND o.job_id = "
-			"u.job_id "
-			"AND o.state = 'sent' AND (o.job_id <> 0 OR o.event = u.event) ORDER BY o.sent_at DESC LIMIT 1)) FROM "
-			"(SELECT DISTINCT ON (e.event_no, n.notifier_id) e.event_no, "
-			"n.notifier_id, n.repeat_after, coalesce(e.job_id, 0) AS job_id, j.name AS job, e.run_id, e.event, "
-			"e.payload, s.template, e.happened_at FROM datamill.event_log e "
-			"JOIN datamill.notifier_catalog n ON n.owner = e.owner AND n.system_identifier = $2 AND n.database_id "
-			"= "
-			"$3 JOIN datamill.subscription_catalog s ON s.notifier_id = n.notifier_id AND s.event = e.event AND "
-			"(s.job_id IS NULL OR s.job_id = e.job_id) LEFT JOIN datamill.job_catalog j ON j.job_id = e.job_id "
-			"WHERE e.event_no = ANY ($1) ORDER BY e.event_no, n.notifier_id, s.job_id NULLS LAST) u "
-			"ORDER BY u.event_no",
+			"SELECT u.notifier_id, u.queue, u.job_id, u.job, u.run_id, u.event, u.payload, u.template, "
+			"u.happened_at, u.happened_at, greatest(u.happened_at, u.repeat_after + (SELECT CASE WHEN o.event = "
+			"u.event AND o.state = 'sent' THEN o.sent_at END FROM datamill.outbox_catalog o WHERE o.notifier_id = "
+			"u.notifier_id AND o.queue = u.queue ORDER BY o.notification_id DESC LIMIT 1)) "
+			"FROM (SELECT DISTINCT ON (e.event_no, n.notifier_id) e.event_no, n.notifier_id, n.repeat_after, "
+			"coalesce(e.job_id, " DM_OUTBOX_QUEUE(
+				"e.event") ") AS queue, e.job_id, j.name AS job, e.run_id, e.event, "
+						   "e.payload, s.template, e.happened_at FROM datamill.event_log e "
+						   "JOIN datamill.notifier_catalog n ON n.owner = e.owner AND n.system_identifier = $2 AND "
+						   "n.database_id = "
+						   "$3 JOIN datamill.subscription_catalog s ON s.notifier_id = n.notifier_id AND s.event = "
+						   "e.event AND "
+						   "(s.job_id IS NULL OR s.job_id = e.job_id) LEFT JOIN datamill.job_catalog j ON j.job_id "
+						   "= e.job_id "
+						   "WHERE e.event_no = ANY ($1) ORDER BY e.event_no, n.notifier_id, s.job_id NULLS LAST) u "
+						   "ORDER BY u.event_no",
 			&args) == 0)
 		return;
-	/* news of another kind ends the wait of what was held back: its state would be told out of order */
+	/* news of another kind ends the wait of what was held back, the first of its queue: its state would be told out of order */
 	args.n = 1;
 	dm_catalog_run(
 		"UPDATE datamill.outbox_catalog o SET next_attempt_at = clock_timestamp() WHERE o.notification_id IN "
-		"(SELECT b.notification_id FROM datamill.event_log e JOIN datamill.outbox_catalog b ON b.job_id = e.job_id "
-		"AND b.event <> e.event WHERE e.event_no = ANY ($1) AND b.state = 'pending' AND b.attempts = 0 AND "
-		"b.next_attempt_at > clock_timestamp() FOR NO KEY UPDATE OF b SKIP LOCKED)",
+		"(SELECT b.notification_id FROM datamill.outbox_catalog b WHERE b.notification_id IN "
+		"(SELECT h.notification_id FROM datamill.event_log e JOIN datamill.notifier_catalog n ON n.owner = e.owner "
+		"CROSS JOIN LATERAL (SELECT f.notification_id, f.event FROM datamill.outbox_catalog f WHERE f.notifier_id "
+		"= "
+		"n.notifier_id AND f.queue = e.job_id AND f.state IN ('pending', 'sending') ORDER BY f.notification_id "
+		"LIMIT 1) h WHERE e.event_no = ANY ($1) AND h.event <> e.event) AND b.state = 'pending' AND b.attempts = 0 "
+		"AND b.next_attempt_at > clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED)",
 		&args);
 }
 
@@ -63,12 +71,10 @@ dm_outbox_next(void)
 
 	dm_args_int8(&args, (int64) GetSystemIdentifier());
 	dm_args_oid(&args, MyDatabaseId);
-	dm_catalog_run("SELECT min(CASE o.state WHEN 'sending' THEN o.last_at ELSE o.next_attempt_at END) "
-				   "FROM datamill.outbox_catalog o JOIN datamill.notifier_catalog n USING (notifier_id) "
-				   "WHERE o.state IN ('pending', 'sending') AND n.system_identifier = $1 AND n.database_id = $2 "
-				   "AND NOT EXISTS (SELECT FROM datamill.outbox_catalog b WHERE b.notifier_id = o.notifier_id "
-				   "AND b.job_id = o.job_id AND b.state IN ('pending', 'sending') "
-				   "AND b.notification_id < o.notification_id AND (b.job_id <> 0 OR b.event = o.event))",
+	dm_catalog_run(DM_OUTBOX_HEADS
+				   "SELECT min(CASE h.state WHEN 'sending' THEN h.last_at ELSE h.next_attempt_at END) "
+				   "FROM h JOIN datamill.notifier_catalog n USING (notifier_id) "
+				   "WHERE n.system_identifier = $1 AND n.database_id = $2",
 				   &args);
 	return dm_catalog_time(0, 1);
 }

@@ -25,6 +25,7 @@
 #include "notify/delivery.h"
 #include "notify/message.h"
 #include "notify/notify.h"
+#include "notify/outbox.h"
 
 #define MAX_ACTIVE 8
 #define LOOK_MS 1000
@@ -45,7 +46,7 @@ typedef struct Active
 static Active active[MAX_ACTIVE];
 
 static void adopt(void);
-static void take(int room);
+static int take(int room);
 static void begin_one(Active *one);
 static bool prepare(Active *one);
 static void give_up_one(Active *one);
@@ -68,6 +69,7 @@ dm_sending_run(void)
 	for (;;)
 	{
 		int n;
+		int taken;
 
 		CHECK_FOR_INTERRUPTS();
 		ResetLatch(MyLatch);
@@ -82,11 +84,11 @@ dm_sending_run(void)
 			adopt();
 		is_first = false;
 		n = count_active();
-		if (n < MAX_ACTIVE)
-			take(MAX_ACTIVE - n);
-		if (count_active() == 0)
+		taken = n < MAX_ACTIVE ? take(MAX_ACTIVE - n) : 0;
+		if (count_active() > 0)
+			advance();
+		else if (taken == 0)
 			break;
-		advance();
 	}
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextDelete(context);
@@ -108,8 +110,8 @@ adopt(void)
 	end(&scope);
 }
 
-/* Takes rows that are due, one a notifier, and begins to send them. What follows a row and says the same becomes one with it. */
-static void
+/* Takes rows that are due, one a notifier, and begins to send them. What follows a row and says the same becomes one with it. Returns how many. */
+static int
 take(int room)
 {
 	DmCatalogArgs args = {0};
@@ -122,16 +124,16 @@ take(int room)
 	dm_args_oid(&args, MyDatabaseId);
 	begin(&scope);
 	n = dm_catalog_run(
-		"UPDATE datamill.outbox_catalog SET state = 'sending', attempts = attempts + 1 WHERE notification_id IN "
-		"(SELECT l.notification_id FROM datamill.outbox_catalog l WHERE l.notification_id IN "
-		"(SELECT u.notification_id FROM (SELECT DISTINCT ON (o.notifier_id) o.notification_id, o.next_attempt_at "
-		"FROM datamill.outbox_catalog o JOIN datamill.notifier_catalog n USING (notifier_id) "
-		"WHERE o.state = 'pending' AND o.next_attempt_at <= clock_timestamp() AND n.system_identifier = $2 "
-		"AND n.database_id = $3 AND NOT EXISTS (SELECT FROM datamill.outbox_catalog b WHERE b.notifier_id = "
-		"o.notifier_id AND (b.state = 'sending' OR (b.state = 'pending' AND b.job_id = o.job_id AND "
-		"b.notification_id < o.notification_id AND (b.job_id <> 0 OR b.event = o.event)))) "
-		"ORDER BY o.notifier_id, o.next_attempt_at, o.notification_id) u ORDER BY u.next_attempt_at LIMIT $1) "
-		"FOR NO KEY UPDATE SKIP LOCKED) RETURNING notification_id",
+		DM_OUTBOX_HEADS
+		"UPDATE datamill.outbox_catalog SET state = 'sending', attempts = attempts + 1 "
+		"WHERE notification_id IN (SELECT l.notification_id FROM datamill.outbox_catalog l "
+		"WHERE l.state = 'pending' AND l.notification_id IN (SELECT u.notification_id FROM (SELECT "
+		"DISTINCT ON (h.notifier_id) h.notification_id, h.next_attempt_at FROM h JOIN "
+		"datamill.notifier_catalog n USING (notifier_id) WHERE h.state = 'pending' AND "
+		"h.next_attempt_at <= clock_timestamp() AND n.system_identifier = $2 AND n.database_id = $3 "
+		"AND NOT EXISTS (SELECT FROM datamill.outbox_catalog b WHERE b.notifier_id = h.notifier_id "
+		"AND b.state = 'sending') ORDER BY h.notifier_id, h.next_attempt_at, h.notification_id) u "
+		"ORDER BY u.next_attempt_at LIMIT $1) FOR NO KEY UPDATE SKIP LOCKED) RETURNING notification_id",
 		&args);
 	n = Min(n, (uint64) room);
 	for (uint64 i = 0; i < n; i++)
@@ -142,13 +144,15 @@ take(int room)
 		dm_args_int8(&args, ids[i]);
 		dm_catalog_run(
 			"WITH gone AS (DELETE FROM datamill.outbox_catalog d USING datamill.outbox_catalog o "
-			"WHERE o.notification_id = $1 AND d.notifier_id = o.notifier_id AND d.job_id = o.job_id AND d.event = "
+			"WHERE o.notification_id = $1 AND d.notifier_id = o.notifier_id AND d.queue = o.queue AND d.event = "
 			"o.event AND d.state = 'pending' AND d.notification_id > $1 AND (d.payload = o.payload OR o.event IN "
-			"('failure', 'recovered', 'success', 'late', 'suspended', 'broken', 'new_objects')) AND NOT EXISTS "
-			"(SELECT FROM datamill.outbox_catalog x WHERE x.notifier_id = o.notifier_id AND x.job_id = o.job_id "
-			"AND "
-			"x.job_id <> 0 AND x.event <> o.event AND x.state = 'pending' AND x.notification_id > $1 AND "
-			"x.notification_id < d.notification_id) RETURNING d.notification_id, d.count, d.last_at, d.run_id, "
+			"('failure', 'recovered', 'success', 'late', 'suspended', 'broken', 'new_objects')) AND "
+			"d.notification_id < coalesce((SELECT x.notification_id FROM datamill.outbox_catalog x, "
+			"datamill.outbox_catalog p WHERE p.notification_id = $1 AND x.notifier_id = p.notifier_id AND x.queue "
+			"= "
+			"p.queue AND x.event <> p.event AND x.state = 'pending' AND x.notification_id > $1 ORDER BY "
+			"x.notification_id LIMIT 1), 9223372036854775807) RETURNING d.notification_id, d.count, d.last_at, "
+			"d.run_id, "
 			"d.payload) UPDATE datamill.outbox_catalog o SET count = o.count + g.count, last_at = g.last_at, "
 			"run_id "
 			"= g.run_id, payload = CASE o.event WHEN 'new_objects' THEN jsonb_build_object('objects', (SELECT "
@@ -170,6 +174,7 @@ take(int room)
 		active[place].id = ids[i];
 		begin_one(&active[place]);
 	}
+	return (int) n;
 }
 
 /* Begins to send a row that was taken. */
@@ -348,11 +353,13 @@ note_sent(const Active *one)
 	dm_catalog_run(
 		"UPDATE datamill.outbox_catalog b SET next_attempt_at = greatest(b.next_attempt_at, o.sent_at + "
 		"n.repeat_after) FROM datamill.outbox_catalog o JOIN datamill.notifier_catalog n USING (notifier_id) "
-		"WHERE o.notification_id = $1 AND b.notifier_id = o.notifier_id AND b.job_id = o.job_id AND b.event = "
-		"o.event "
-		"AND b.state = 'pending' AND b.attempts = 0 AND NOT EXISTS (SELECT FROM datamill.outbox_catalog x "
-		"WHERE x.notifier_id = o.notifier_id AND x.job_id = o.job_id AND x.job_id <> 0 AND x.event <> o.event "
-		"AND x.state = 'pending')",
+		"WHERE o.notification_id = $1 AND n.repeat_after > interval '0' AND b.notification_id = (SELECT "
+		"f.notification_id FROM datamill.outbox_catalog f WHERE f.notifier_id = o.notifier_id AND f.queue = "
+		"o.queue "
+		"AND f.state = 'pending' ORDER BY f.notification_id LIMIT 1) AND b.event = o.event AND b.attempts = 0 AND "
+		"NOT EXISTS (SELECT FROM datamill.outbox_catalog x WHERE x.notifier_id = o.notifier_id AND x.queue = "
+		"o.queue "
+		"AND x.event <> o.event AND x.state = 'pending')",
 		&args);
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/compat.h"
 #include "notify/notify.h"
+#include "notify/outbox.h"
 #include "notify/template.h"
 
 #define MAX_EVENT_BYTES 200
@@ -67,11 +68,11 @@ dm_notifier_test(const char *name)
 	dm_args_int8(&args, notifier.id);
 	dm_args_text(&args, GetUserNameFromId(GetUserId(), false));
 	dm_catalog_begin(&scope);
-	dm_catalog_run(
-		"INSERT INTO datamill.outbox_catalog (notifier_id, event, payload, first_at, last_at, "
-		"next_attempt_at) SELECT $1, 'test', jsonb_build_object('reason', 'asked for by ' || $2), t, t, t "
-		"FROM clock_timestamp() t RETURNING notification_id",
-		&args);
+	dm_catalog_run("INSERT INTO datamill.outbox_catalog (notifier_id, queue, event, payload, first_at, last_at, "
+				   "next_attempt_at) SELECT $1, " DM_OUTBOX_QUEUE(
+					   "'test'") ", 'test', jsonb_build_object('reason', 'asked for by ' || $2), t, t, t "
+								 "FROM clock_timestamp() t RETURNING notification_id",
+				   &args);
 	id = dm_catalog_int8(0, 1);
 	dm_catalog_end(&scope);
 	return id;

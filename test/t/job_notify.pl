@@ -26,7 +26,7 @@ for (1 .. 200) { last if -s "$dir/ports"; select undef, undef, undef, 0.05; }
 my ($http, $smtp, $smtps, $smtp_plain) = split / /, slurp_file("$dir/ports");
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+$node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'datamill'\nmax_worker_processes = 24\ntimezone = UTC\nautovacuum = off\nlog_statement = none\nlog_min_messages = debug1");
 $node->start;
 
@@ -67,7 +67,7 @@ assert not m.defects and not any(p.defects for p in m.walk()), (m.defects, [p.de
 assert all(len(l) <= 78 for l in raw.split(b"\r\n")), max(raw.split(b"\r\n"), key=len)
 assert b"\n" not in raw.replace(b"\r\n", b"") and all(c < 128 for c in raw)
 out = {"envelope": head, "subject": m["Subject"], "from": m["From"].addresses[0].display_name, "to": [str(a) for a in m["To"].addresses],
-  "reply": str(m["Reply-To"].addresses[0].display_name), "type": m.get_content_type(), "order": [p.get_content_type() for p in m.iter_parts()],
+  "reply": m["Reply-To"] and str(m["Reply-To"].addresses[0].display_name), "type": m.get_content_type(), "order": [p.get_content_type() for p in m.iter_parts()],
   "dated": m["Date"].datetime.utcoffset().total_seconds() == 0, "id": m["Message-ID"], "auto": m["Auto-Submitted"], "bcc": m["Bcc"], "text": parts["text/plain"].replace("\r\n", "\n"), "html": parts["text/html"].replace("\r\n", "\n")}
 print(json.dumps(out))
 PY
@@ -95,13 +95,37 @@ is($m->{text}, qq{<b>"x"&</b>\nBcc: eve\@example.com\n.\n..dots|1|<b>"x"&</b>\nB
 like($m->{html}, qr{^<p title="&lt;b&gt;&quot;x&quot;&amp;&lt;/b&gt;\nBcc.*</p><table.*&lt;b&gt;}s, 'HTML is escaped');
 sql("SELECT datamill.notify_off('odd', 'failure', 'mail')");
 
+# Whatever is said arrives as it is: random texts of all planes, with blanks, dots, tabs and long lines.
+my $odd_mails = <<'PY';
+import email, email.policy, sys
+wrong = 0
+for name in sys.argv[1:]:
+    raw = open(name, "rb").read().partition(b"\n")[2]
+    m = email.message_from_bytes(raw, policy=email.policy.default)
+    text, html = (p.get_content().replace("\r\n", "\n") for p in m.iter_parts())
+    want = bytes.fromhex(html).decode()
+    subject = "".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in want[:60])
+    squeeze = lambda s: " ".join(s.split(" ")).strip()
+    lines = raw.split(b"\r\n")
+    if text != want or (str(m["Subject"]) != subject and squeeze(str(m["Subject"])) != squeeze(subject)) or max(map(len, lines)) > 78 or any(b"\n" in l or b"\r" in l for l in lines):
+        wrong += 1
+        print(name, repr(want), repr(text), repr(str(m["Subject"])))
+print(len(sys.argv) - 1, wrong)
+PY
+sql(q{SELECT datamill.notify_on('*', 'odd', 'mail', '{"subject": "{{payload.subject}}", "text": "{{payload.text}}", "html": "{{payload.hex}}"}'); SELECT setseed(0.5);
+	SELECT datamill.emit('odd', jsonb_build_object('text', t, 'subject', left(t, 60), 'hex', encode(convert_to(t, 'UTF8'), 'hex'))) FROM (SELECT n, string_agg(CASE (random() * 12)::int
+	WHEN 0 THEN ' ' WHEN 1 THEN E'\n' WHEN 2 THEN '.' WHEN 3 THEN '=' WHEN 4 THEN E'\t' WHEN 5 THEN chr(160 + (random() * 500)::int) WHEN 6 THEN chr(20000 + (random() * 9000)::int) WHEN 7 THEN chr(128512 + (random() * 60)::int)
+	WHEN 8 THEN '?' ELSE chr(33 + (random() * 93)::int) END, '' ORDER BY i) t FROM generate_series(1, 60) n, generate_series(1, 1 + n * n / 4) i GROUP BY n) x ORDER BY n});
+settled('mail');
+is(python($odd_mails, '', map { "$dir/mail.$_" } 3 .. 62), '60 0', 'random texts');
+
 # New objects: a table.
 sql(q{SELECT datamill.notify_on('fine', 'new_objects', 'mail');
 	INSERT INTO datamill.event_log (event, owner, job_id, payload) SELECT 'new_objects', owner, job_id, '{"objects": [{"uri": "s3://lake/in/a <1>.csv", "etag": "x", "size": 1234567890, "modified": "2026-11-20T23:59:58Z"}, {"uri": "s3://lake/in/b.csv", "size": 512, "modified": "2026-11-21T00:00:00Z"}]}' FROM datamill.job_catalog WHERE name = 'fine';
-	INSERT INTO datamill.outbox_catalog (notifier_id, job_id, job, event, payload, first_at, last_at, next_attempt_at) SELECT n.notifier_id, e.job_id, 'fine', e.event, e.payload, now(), now(), now() FROM datamill.event_log e, datamill.notifier_catalog n WHERE e.event = 'new_objects' AND n.name = 'mail'});
+	INSERT INTO datamill.outbox_catalog (notifier_id, queue, job_id, job, event, payload, first_at, last_at, next_attempt_at) SELECT n.notifier_id, e.job_id, e.job_id, 'fine', e.event, e.payload, now(), now(), now() FROM datamill.event_log e, datamill.notifier_catalog n WHERE e.event = 'new_objects' AND n.name = 'mail'});
 sql("SELECT datamill.emit('nobody listens')");
 settled('mail');
-$m = mail_of(3);
+$m = mail_of(63);
 is($m->{subject}, '[postgres] 2 new objects for fine', 'new objects');
 like($m->{html}, qr{<td[^>]*>in/a &lt;1&gt;\.csv</td><td[^>]*>1177 MB</td><td[^>]*>2026-11-20 23:59:58</td><td[^>]*>lake</td>}, '... as a table');
 like($m->{text}, qr{^in/a <1>\.csv  1177 MB  2026-11-20 23:59:58  lake\nin/b\.csv  512 bytes  2026-11-21 00:00:00  lake$}m, '... and as text');
@@ -206,6 +230,32 @@ sql(q{SELECT datamill.create_notifier('channel', 'notify', '{"channel": "news"}'
 my $heard = sql(q{LISTEN news; SELECT datamill.emit('big', jsonb_build_object('n', 1)); SELECT datamill.emit('big', jsonb_build_object('x', repeat('x', 9000)));
 	DO $$BEGIN FOR i IN 1 .. 300 LOOP EXIT WHEN (SELECT count(*) FROM datamill.notifications WHERE notifier = 'channel' AND state = 'sent') = 2; PERFORM pg_sleep(0.05); END LOOP; END$$; SELECT 1});
 like($heard, qr/Asynchronous notification "news" with payload "\{.*"event": "big".*"payload": \{"n": 1\}\}" .*Asynchronous notification "news" with payload "\{.*"event": "big".*"truncated": true\}"/s, 'a session that listens');
+
+my $log_size = -s $node->logfile;
+sql(q{SELECT datamill.notify_on('*', 'many', 'channel'); SELECT datamill.emit('many', jsonb_build_object('n', n)) FROM generate_series(1, 300) n});
+settled('channel');
+is(sql("SELECT count(*) FROM datamill.notifications WHERE event = 'many' AND state = 'sent'"), '300', 'many at once');
+cmp_ok(scalar(() = slurp_file($node->logfile, $log_size) =~ /starting background worker process "datamill notifier/g), '<=', 3, '... are sent by one process, or nearly so');
+
+# Those that a job finds.
+mkdir "$dir/buckets";
+mkdir "$dir/buckets/lake";
+sql(qq{CREATE SERVER lake FOREIGN DATA WRAPPER datamill_s3 OPTIONS (endpoint 'file://$dir/buckets'); SELECT datamill.create_job('found', 'SELECT 1', 'every 1 s', watch => 's3://lake/*.csv');
+	SELECT datamill.notify_on('found', 'new_objects', 'hook')});
+append_to_file("$dir/buckets/lake/a.csv", "n\n1\n");
+becomes("SELECT state FROM datamill.notifications WHERE event = 'new_objects' AND notifier = 'hook'", 'sent', 'new objects that a job finds');
+like((requests('/hook'))[-1]{body}, qr{"title": "1 new object for found".*"objects": \[\{.*"uri": "s3://lake/a\.csv"}, '... are told');
+
+# Databases of other encodings.
+for my $encoding (qw(LATIN1 SQL_ASCII))
+{
+	sql("CREATE DATABASE enc_$encoding TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	my $n = () = glob("$dir/mail.*");
+	$node->safe_psql(lc("enc_$encoding"), qq{SET client_encoding = $encoding; CREATE EXTENSION datamill; SELECT datamill.create_notifier('mail', 'smtp', '{"url": "smtp://127.0.0.1:$smtp_plain", "tls": "none", "from": "a\@example.com", "to": "b\@example.com"}');
+		SELECT datamill.notify_on('*', 'said', 'mail', '{"subject": "<{{payload.a}}>", "text": "{{payload.a}}", "html": "{{payload.a}}"}'); SELECT datamill.emit('said', jsonb_build_object('a', 'caf' || E'\\351'))});
+	ok($node->poll_query_until(lc("enc_$encoding"), 'SELECT max(state) FROM datamill.notifications', 'sent'), "a database of $encoding");
+	is(mail_of($n + 1)->{subject}, $encoding eq 'LATIN1' ? "<caf\x{e9}>" : '<caf?>', '... sends what can be sent');
+}
 
 # Others.
 sql(qq{SELECT datamill.create_job('anns', 'SELECT 1/0', owner => 'ann'); GRANT EXECUTE ON FUNCTION datamill.create_notifier TO ann});
