@@ -117,6 +117,14 @@ sql("ALTER SYSTEM RESET max_worker_processes");
 $node->restart;
 becomes("SELECT state FROM datamill.runs ORDER BY run_id DESC LIMIT 1", 'succeeded', '... until there is room');
 
+# pg_upgrade starts the server with -b: nothing of ours runs then.
+$node->stop;
+$node->command_ok([ 'pg_ctl', '-w', '-D', $node->data_dir, '-l', $node->logfile, '-o', '-b', 'start' ], 'started as pg_upgrade does');
+is(sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'datamill%'"), '0', 'no process during a binary upgrade');
+$node->command_ok([ 'pg_ctl', '-w', '-D', $node->data_dir, 'stop' ], 'stopped');
+$node->start;
+becomes("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('datamill launcher', 'datamill scheduler')", '2', '... they are back after it');
+
 # A scheduler that is asked for twice is one.
 is(sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'datamill scheduler' AND datname = 'postgres'"), '1', 'one scheduler');
 
