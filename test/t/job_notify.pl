@@ -27,7 +27,7 @@ my ($http, $smtp, $smtps, $smtp_plain) = split / /, slurp_file("$dir/ports");
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'datamill'\nmax_worker_processes = 24\ntimezone = UTC\nautovacuum = off\nlog_statement = none\nlog_min_messages = debug1");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'datamill'\nmax_worker_processes = 24\ntimezone = UTC\nautovacuum = off\nlog_statement = none\nlog_min_messages = debug1\nrestart_after_crash = on");
 $node->start;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
@@ -309,7 +309,21 @@ $node->safe_psql('copy', 'SELECT datamill.accept_jobs()');
 is($node->safe_psql('copy', "SELECT state || ': ' || last_error FROM datamill.notifications WHERE notifier = 'slow'"), 'failed: this database was restored or copied before it was sent', '... until they are');
 $node->safe_psql('copy', "SELECT datamill.emit('arrived')");
 ok($node->poll_query_until('copy', "SELECT max(state) FROM datamill.notifications WHERE event = 'arrived' AND notifier = 'hook' AND notification_id = (SELECT max(notification_id) FROM datamill.notifications)", 'sent'), '... then they do');
-$node->safe_psql('postgres', 'DROP DATABASE copy');
+$node->safe_psql('copy', "SELECT datamill.test_notifier('slow')");
+ok($node->poll_query_until('copy', "SELECT state FROM datamill.notifications WHERE notifier = 'slow' AND event = 'test' ORDER BY notification_id DESC LIMIT 1", 'sending'), 'while it waits for a silent server');
+$began = Time::HiRes::time();
+($code, $out, $err) = $node->psql('postgres', 'DROP DATABASE copy');
+is("$code$err", '0', '... the database can be dropped');
+cmp_ok(Time::HiRes::time() - $began, '<', 5, '... without waiting for it');
+
+# A crash of the server in the middle of sending: it is sent once more.
+sql("SELECT datamill.drop_notifier('slow')");
+sql(qq{SELECT datamill.create_notifier('slow', 'webhook', '{"url": "http://127.0.0.1:$http/slow/crash"}'); SELECT datamill.test_notifier('slow')});
+becomes("SELECT state FROM datamill.notifications WHERE notifier = 'slow'", 'sending', 'one more waits');
+kill 'KILL', sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'datamill notifier' AND datname = 'postgres'");
+becomes("SELECT state || ': ' || last_error FROM datamill.notifications WHERE notifier = 'slow'", 'pending: the process that sent it ended', 'after a crash it is known that it was not said to be sent');
+sql(qq{SELECT datamill.alter_notifier('slow', '{"url": "http://127.0.0.1:$http/hook"}')});
+is(settled('slow'), 'test|sent|1|2', '... and it is sent');
 
 # A dump has the notifiers, and none of their secrets.
 my $dump = "$dir/dump.sql";
@@ -324,7 +338,7 @@ ok($node->poll_query_until('restored', "SELECT state || ': ' || last_error FROM 
 my $everywhere = slurp_file($dump) . slurp_file($node->logfile) . sql('SELECT * FROM datamill.notifiers') . sql('SELECT * FROM datamill.notifications') . sql('SELECT * FROM datamill.events') . sql('SELECT * FROM datamill.receipts');
 like($everywhere, qr/could not send notification/, 'the log tells of what was given up');
 is(scalar(grep { index($everywhere, $_) >= 0 } @secrets), 0, 'no secret in dump, log and views');
-unlike(slurp_file($node->logfile), qr/PANIC|signal 11|TRAP/, 'no crash');
+unlike(slurp_file($node->logfile), qr/PANIC|signal 11|TRAP/, 'no other crash');
 
 # Keeps HTML for people to look at, if they want to.
 sub copy_html { my ($html, $name) = @_; return unless $ENV{DM_TMP}; open my $file, '>:utf8', "$ENV{DM_TMP}/$name.html" or return; print $file $html; close $file; return; }
