@@ -230,10 +230,11 @@ try_change(Change *change)
 	error_context_stack = &callback;
 	trial_begin(&trial);
 	change->after = *change->before;
+	/* to follow none is stored at once, whatever the graph is like */
 	dm_job_change(&change->after,
-				  DirectFunctionCall2(jsonb_delete,
+				  DirectFunctionCall2(jsonb_concat,
 									  change->wanted->options,
-									  CStringGetTextDatum(dm_job_field_name(DM_JOB_FOLLOWS))));
+									  DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"after\": null}"))));
 	dm_job_reload(&change->after);
 	trial_end(&trial);
 	error_context_stack = callback.previous;
