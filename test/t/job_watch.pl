@@ -128,6 +128,25 @@ my $id = sql("SELECT datamill.run('latest')");
 becomes("SELECT state || ' ' || (arguments -> 'objects' = jsonb_build_array(" . quote($old) . "::jsonb)) FROM datamill.runs WHERE run_id = $id", 'succeeded true', '... and runs with that');
 sql("SELECT datamill.unpin('latest')");
 becomes("SELECT arguments -> 'objects' -> 0 ->> 'uri' FROM datamill.runs WHERE name = 'latest' AND trigger = 'watch' ORDER BY run_id DESC LIMIT 1", 's3://latest/4.csv', 'unpinned, it does');
+
+# A dump carries what was seen, and pipelines. What was seen is not seen again there.
+sql(q{SELECT * FROM datamill.set_pipeline('{"pipeline": "kept", "jobs": {"first": {"body": "SELECT 1", "retries": 2}, "second": {"body": "SELECT 2", "after": ["first"]}}}'); SELECT datamill.pause('each')});
+my $dump = "$ENV{DM_TMP}/dump.sql";
+my ($seen, $config) = map { sql($_) } "SELECT count(*) FROM datamill.watched_objects WHERE name = 'each'", "SELECT datamill.pipeline_config('kept')";
+command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-q', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-d', $node->connstr('restored'), '-f', $dump ], '... restored');
+is($node->safe_psql('restored', "SELECT count(*) FROM datamill.watched_objects WHERE name = 'each'"), $seen, '... with the objects that were seen');
+is($node->safe_psql('restored', "SELECT datamill.pipeline_config('kept')"), $config, '... and a pipeline');
+is($node->safe_psql('restored', q{SELECT string_agg(DISTINCT action, ',') FROM datamill.set_pipeline(datamill.pipeline_config('kept'))}), 'unchanged', '... as it was');
+$node->safe_psql('restored', "SELECT datamill.accept_jobs(); SELECT datamill.resume('each'); UPDATE datamill.job_catalog SET next_due = now() WHERE name = 'each'");
+ok($node->poll_query_until('restored', "SELECT next_due > now() - interval '1 s' FROM datamill.jobs WHERE name = 'each'"), '... where the job looks');
+usleep(2_200_000);
+is($node->safe_psql('restored', "SELECT count(*) FROM datamill.runs WHERE name = 'each' AND (trigger = 'watch' OR state = 'failed')"), '5', '... and finds nothing new');
+put('each/9.csv', "id\n9\n");
+ok($node->poll_query_until('restored', "SELECT count(*) FROM datamill.runs WHERE name = 'each' AND trigger = 'watch' AND state = 'succeeded'", '6'), '... until there is something');
+$node->safe_psql('postgres', 'DROP DATABASE restored WITH (FORCE)');
+sql("SELECT * FROM datamill.set_pipeline('{\"pipeline\": \"kept\", \"jobs\": {}}')");
 sql("SELECT datamill.drop_job(name, true) FROM datamill.jobs WHERE name IN ('each', 'latest')");
 
 # Rights are the owner's.
