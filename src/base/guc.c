@@ -10,6 +10,7 @@
 
 char *dm_guc_default_server = NULL;
 char *dm_guc_allowed_hosts = NULL;
+char *dm_guc_archive = NULL;
 int dm_guc_prefetch_memory_kb = 64 * 1024;
 int dm_guc_hash_bits = 64;
 int dm_guc_csv_buffer_bytes = 256 * 1024;
@@ -47,6 +48,16 @@ dm_guc_init(void)
 							   "Server of an s3:// URL that names none.",
 							   "Empty: the only server of datamill_s3 on which the caller has USAGE.",
 							   &dm_guc_default_server,
+							   "",
+							   PGC_USERSET,
+							   0,
+							   NULL,
+							   NULL,
+							   NULL);
+	DefineCustomStringVariable("datamill.archive",
+							   "URL under which runs keep the objects that they read.",
+							   "For replays when the source is gone. Empty: nothing is kept.",
+							   &dm_guc_archive,
 							   "",
 							   PGC_USERSET,
 							   0,

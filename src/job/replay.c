@@ -12,6 +12,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 
 #include "base/compat.h"
@@ -19,6 +20,7 @@
 #include "job/job.h"
 #include "job/replay.h"
 #include "job/shared.h"
+#include "source/archive.h"
 #include "source/pins.h"
 
 /* The run that is to be replayed, by its row, or if that is gone by its receipt. */
@@ -40,6 +42,7 @@
 
 static int64 run_of_receipt(const char *receipt);
 static int64 job_of_run(int64 run_id, bool force);
+static DmArchive *archive_of_run(int64 run_id);
 
 /* Queues a replay. */
 int64
@@ -135,8 +138,62 @@ dm_replay_begin(int64 replay_of)
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
 	dm_pins_set(dm_pins_of_run(replay_of));
+	dm_pins_set_archive(archive_of_run(replay_of));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+}
+
+/* Returns where a run kept what it read, in the current memory context; NULL if it did not. */
+static DmArchive *
+archive_of_run(int64 run_id)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	DmCatalogArgs args = {0};
+	DmCatalogScope scope;
+	DmArchive *archive = NULL;
+
+	dm_args_int8(&args, run_id);
+	dm_catalog_begin(&scope);
+	if (dm_catalog_run("SELECT metadata #>> '{archive,url}', metadata #>> '{archive,server}' FROM "
+					   "datamill.receipt_log WHERE run_id = $1 AND kind = 'job' AND metadata #>> '{archive,url}' "
+					   "IS NOT NULL AND metadata #>> '{archive,server}' IS NOT NULL",
+					   &args) > 0)
+	{
+		MemoryContextSwitchTo(caller);
+		archive = palloc(sizeof(DmArchive));
+		archive->url = dm_catalog_text(0, 1);
+		archive->server = dm_catalog_text(0, 2);
+	}
+	dm_catalog_end(&scope);
+	return archive;
+}
+
+/* Notes the archive in the receipt of the run. */
+void
+dm_archive_note(DmReceipt *receipt)
+{
+	DmArchive *archive = dm_archive_current();
+	StringInfoData value;
+
+	if (!archive)
+		return;
+	initStringInfo(&value);
+	appendStringInfoString(&value, "{\"url\": ");
+	escape_json(&value, archive->url);
+	appendStringInfoString(&value, ", \"server\": ");
+	escape_json(&value, archive->server);
+	appendStringInfoChar(&value, '}');
+	dm_receipt_metadata(receipt, "archive", value.data);
+}
+
+/* Keeps what a run read. */
+void
+dm_archive_run(int64 run_id)
+{
+	DmArchive *archive = dm_archive_current();
+
+	if (archive)
+		dm_archive_put(archive, dm_pins_of_run(run_id));
 }
 
 /* Compares what was read with what the earlier run read. */

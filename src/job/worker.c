@@ -330,6 +330,8 @@ static void
 finish(void *arg)
 {
 	dm_track_report(work.receipt);
+	if (work.replay_of == 0)
+		dm_archive_note(work.receipt);
 	dm_expect_check(work.expect, work.name);
 	if (dm_receipt_is_empty(work.receipt))
 		work.receipt = NULL;
@@ -337,6 +339,8 @@ finish(void *arg)
 		dm_receipt_write(work.receipt);
 	if (work.replay_of > 0)
 		dm_replay_check(work.replay_of, work.run.run_id);
+	else
+		dm_archive_run(work.run.run_id);
 	if (write_end(DM_RUN_SUCCEEDED, NULL, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -40,6 +40,8 @@ typedef struct ListState
 } ListState;
 
 static void list_matching(ListState *state, const char *url);
+static bool find_archived(ListState *state, const char *url);
+static void take_objects(ListState *state, List *objects);
 
 /* Does a key look compressed, by its ending? Its first bytes decide; this is a guess for estimates. */
 bool
@@ -230,22 +232,32 @@ list_exact(ListState *state, const char *url)
 static void
 pin_objects(ListState *state)
 {
-	List *pinned = dm_pins_apply(state->store,
-								 GetForeignServer(state->spec->server)->servername,
-								 state->bucket,
-								 state->pattern,
-								 state->objects);
+	take_objects(state,
+				 dm_pins_apply(state->store,
+							   GetForeignServer(state->spec->server)->servername,
+							   state->bucket,
+							   state->pattern,
+							   state->objects));
+}
+
+/* Takes what the filter wants of objects instead of those that were listed. */
+static void
+take_objects(ListState *state, List *objects)
+{
 	ListCell *cell;
 
 	state->objects = NIL;
 	state->plain_bytes = state->pieces = 0;
 	state->stats->objects_matched = state->stats->bytes_matched = 0;
-	foreach (cell, pinned)
+	foreach (cell, objects)
 	{
 		DmObject *object = lfirst(cell);
 
 		if (state->filter && !dm_objfilter_object(state->filter, object, false))
+		{
+			state->stats->objects_pruned++;
 			continue;
+		}
 		count_object(state, object);
 		state->objects = lappend(state->objects, object);
 	}
@@ -255,9 +267,28 @@ pin_objects(ListState *state)
 static void
 list_url(ListState *state, const char *url)
 {
+	if (dm_pins_are_set() && find_archived(state, url))
+		return;
 	list_matching(state, url);
 	if (dm_pins_are_set() && !state->stopped)
 		pin_objects(state);
+}
+
+/* In a replay: takes the objects that the receipt has from its archive. False if they are not all there. */
+static bool
+find_archived(ListState *state, const char *url)
+{
+	List *objects;
+	char *bucket;
+	char *key;
+
+	if (state->spec->exact || state->spec->manifest)
+		return false;
+	dm_url_split(url, &bucket, &key);
+	if (!dm_pins_archived(GetForeignServer(state->spec->server)->servername, bucket, key, &objects))
+		return false;
+	take_objects(state, objects);
+	return true;
 }
 
 /* Lists what there is of it. */

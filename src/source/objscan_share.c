@@ -376,7 +376,7 @@ static DmObject *
 make_object(DmObjShare *share, int i)
 {
 	const ShareObject *shared = &share->objects[i];
-	DmObject *object = palloc(sizeof(DmObject));
+	DmObject *object = palloc0(sizeof(DmObject));
 	char *base = (char *) share;
 
 	object->bucket = base + shared->bucket;

@@ -15,6 +15,7 @@
 
 #include "base/catalog.h"
 #include "base/errors.h"
+#include "source/archive.h"
 #include "source/pins.h"
 #include "stream/stream.h"
 
@@ -23,7 +24,7 @@
 #define READ_PINS                                                                                                  \
 	"SELECT x.value ->> 'uri', x.value ->> 'server', x.value ->> 'etag', x.value ->> 'sha256', "                   \
 	"coalesce((x.value ->> 'size')::bigint, -1), coalesce((x.value ->> 'rows')::bigint, -1), r.started_at, "       \
-	"r.finished_at, is_output FROM datamill.receipt_log r CROSS JOIN LATERAL "                                     \
+	"r.finished_at, is_output, x.value ->> 'version' FROM datamill.receipt_log r CROSS JOIN LATERAL "              \
 	"(SELECT value, false AS is_output FROM jsonb_array_elements(r.inputs) UNION ALL "                             \
 	"SELECT value, true FROM jsonb_array_elements(r.outputs)) x "                                                  \
 	"WHERE left(x.value ->> 'uri', 5) = 's3://' AND (x.value ? 'etag' OR x.value ? 'sha256') AND "
@@ -37,6 +38,7 @@ typedef struct Wanted
 
 static List *pins_set = NIL; /* sorted by URI */
 static bool are_set = false;
+static DmArchive *archive_set = NULL;
 
 static List *pins_read(const char *sql, int64 number);
 static bool take_wanted(const DmObject *object, void *arg);
@@ -94,6 +96,7 @@ pins_read(const char *sql, int64 number)
 		pin->from = dm_catalog_time(i, 7);
 		pin->until = dm_catalog_time(i, 8);
 		pin->is_output = DatumGetBool(dm_catalog_value(i, 9, &is_null));
+		pin->version = dm_catalog_text(i, 10);
 		pins = lappend(pins, pin);
 	}
 	dm_catalog_end(&scope);
@@ -192,6 +195,53 @@ bool
 dm_pins_are_set(void)
 {
 	return are_set;
+}
+
+/* Sets the archive of the pinned objects. */
+void
+dm_pins_set_archive(DmArchive *archive)
+{
+	archive_set = archive;
+}
+
+/* Finds pinned objects in the archive. What they were modified at is not known: the run's start is given. */
+bool
+dm_pins_archived(const char *server, const char *bucket, const char *pattern, List **objects)
+{
+	const char *previous = "";
+	DmStore *store;
+	ListCell *cell;
+
+	*objects = NIL;
+	if (!archive_set)
+		return false;
+	store = dm_archive_open(archive_set);
+	foreach (cell, pins_set)
+	{
+		const DmPin *pin = lfirst(cell);
+		DmObject *object;
+		char *pin_bucket;
+		char *key;
+
+		CHECK_FOR_INTERRUPTS();
+		dm_url_split(pin->uri, &pin_bucket, &key);
+		if (strcmp(pin_bucket, bucket) != 0 || !dm_glob_match(pattern, key) || !is_through(pin, server) ||
+			strcmp(pin->uri, previous) == 0)
+			continue;
+		previous = pin->uri;
+		object = palloc0(sizeof(DmObject));
+		object->bucket = pin_bucket;
+		object->key = key;
+		object->etag = pin->etag;
+		object->version = pin->version;
+		object->size = pin->size;
+		object->modified = pin->from;
+		object->archived = pin->sha256 ? dm_archive_find(store, archive_set, pin->sha256) : NULL;
+		if (!object->archived)
+			return false;
+		*objects = lappend(*objects, object);
+	}
+	return *objects != NIL;
 }
 
 /* Returns what is to be read instead of what was listed. */

@@ -13,10 +13,11 @@
 typedef struct DmPin
 {
 	char *uri;
-	char *server; /* through which it was read; NULL: not known */
-	char *etag;	  /* NULL: not known */
-	char *sha256; /* NULL: not known */
-	int64 size;	  /* -1: not known */
+	char *server;  /* through which it was read; NULL: not known */
+	char *version; /* NULL: none */
+	char *etag;	   /* NULL: not known */
+	char *sha256;  /* NULL: not known */
+	int64 size;	   /* -1: not known */
 	int64 rows;
 	TimestampTz from; /* the receipt's times, between which it was read */
 	TimestampTz until;
@@ -41,6 +42,11 @@ extern char *dm_pin_digest(DmStore *store, DmObject *object);
  */
 extern void dm_pins_set(List *pins);
 extern bool dm_pins_are_set(void);
+struct DmArchive;
+/* Where the bytes of pinned objects are kept. */
+extern void dm_pins_set_archive(struct DmArchive *archive);
+/* The pinned objects of a pattern of keys in a bucket, if all of them are archived; false if not. */
+extern bool dm_pins_archived(const char *server, const char *bucket, const char *pattern, List **objects);
 /*
  * Of the objects that were listed through a server for a pattern of keys in a bucket (NULL: objects is all that was asked for), those that are
  * pinned, in the versions meant, and pinned ones that the listing lacks, in the order of their keys.

@@ -119,6 +119,9 @@ struct DmUpload
 /* settings.c */
 extern DmStoreSettings *dm_store_settings_read(Oid server_oid, Oid user_oid);
 
+/* archived.c */
+extern DmStore *dm_archived_store(DmStore *below);
+
 /* local.c: endpoint file:///dir */
 extern DmStore *dm_local_open(const DmStoreSettings *settings);
 /* s3.c: endpoint http(s)://host */

@@ -209,10 +209,10 @@ dm_local_etag(const struct stat *st)
 void
 dm_local_object(DmObject *object, const char *bucket, const char *key, const struct stat *st)
 {
+	*object = (DmObject){0};
 	object->bucket = (char *) bucket;
 	object->key = (char *) key;
 	object->etag = dm_local_etag(st);
-	object->version = NULL;
 	object->size = st->st_size;
 	object->modified = time_t_to_timestamptz(st->st_mtim.tv_sec) + st->st_mtim.tv_nsec / 1000;
 }
@@ -360,7 +360,7 @@ static bool
 list_file(const LocalListing *listing, int fd, const char *name, const char *key)
 {
 	struct stat st;
-	DmObject object;
+	DmObject object = {0};
 	MemoryContext old;
 	bool more;
 

@@ -191,7 +191,7 @@ DmObject *
 dm_local_upload_publish(DmUpload *upload)
 {
 	LocalUpload *local = (LocalUpload *) upload;
-	DmObject object;
+	DmObject object = {0};
 
 	if (local->buffer)
 		flush_upload(local);

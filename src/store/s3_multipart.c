@@ -196,7 +196,7 @@ dm_s3_object_head(const DmUpload *upload, DmObject *object)
 bool
 dm_s3_object_is_ours(const DmUpload *upload, const char *etag, int64 size)
 {
-	DmObject object;
+	DmObject object = {0};
 
 	return etag && dm_s3_object_head(upload, &object) && object.size == size && strcmp(object.etag, etag) == 0;
 }

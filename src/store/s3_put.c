@@ -102,7 +102,7 @@ forget_owner(void *arg)
 static void
 check_not_there(const S3Upload *s3)
 {
-	DmObject object;
+	DmObject object = {0};
 
 	if (s3->upload.options.create_only && dm_s3_object_head(&s3->upload, &object))
 		dm_upload_raise_exists(s3->upload.bucket, s3->upload.key);

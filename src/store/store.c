@@ -99,8 +99,18 @@ DmFetch *
 dm_fetch_open(DmStore *store, List *objects)
 {
 	DmFetchQueue queue = {.next = list_next, .memory = dm_guc_prefetch_memory_kb * INT64CONST(1024)};
-	DmFetch *fetch = dm_fetch_open_queue(store, &queue);
+	DmFetch *fetch;
+	ListCell *cell;
 
+	foreach (cell, objects)
+	{
+		if (((const DmObject *) lfirst(cell))->archived)
+		{
+			store = dm_archived_store(store);
+			break;
+		}
+	}
+	fetch = dm_fetch_open_queue(store, &queue);
 	fetch->queue.arg = fetch;
 	fetch->objects = objects;
 	return fetch;

@@ -18,6 +18,13 @@ typedef struct DmStore DmStore;
 typedef struct DmFetch DmFetch;
 typedef struct DmUpload DmUpload;
 
+/* Where the bytes of an object are instead of at its own place: in gzip. */
+typedef struct DmArchived
+{
+	DmStore *store;
+	struct DmObject *blob;
+} DmArchived;
+
 typedef struct DmObject
 {
 	char *bucket;
@@ -26,6 +33,7 @@ typedef struct DmObject
 	char *version; /* NULL where the store has none */
 	int64 size;	   /* bytes as stored */
 	TimestampTz modified;
+	const DmArchived *archived; /* NULL: at its own place. Copies of the object share it */
 } DmObject;
 
 typedef struct DmStoreStats

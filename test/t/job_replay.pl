@@ -1,7 +1,9 @@
 # job_replay.pl: runs that read again exactly what an earlier run read, and receipts that are verified; on Ceph RGW and a local folder.
 use strict;
 use warnings;
+use Digest::SHA qw(sha256_hex);
 use DmS3;
+use IO::Uncompress::Gunzip qw(gunzip);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -29,6 +31,7 @@ sub end_of
 sub state { return sql("SELECT concat_ws('|', state, sqlstate, message) FROM datamill.runs WHERE run_id = $_[0]"); }
 sub replay { my ($receipt, $more) = @_; return end_of("replay('$receipt'" . ($more ? ", $more" : '') . ')'); }
 sub id_of { return sql("SELECT id FROM datamill.receipts WHERE run_id = $_[0] AND kind = '" . ($_[1] // 'job') . "'"); }
+sub receipt_of { return sql("SELECT $_[1] FROM datamill.receipts WHERE run_id = $_[0] AND kind = 'job'"); }
 sub rows { my ($table) = @_; return sql("SELECT string_agg(id || v, ',' ORDER BY id, v) FROM $table"); }
 sub verify { return sql("SELECT string_agg(concat_ws(' ', regexp_replace(uri, '.*/', ''), role, status), ', ' ORDER BY role, uri) FROM datamill.verify_receipt('$_[0]')"); }
 sub job { my ($name, $body, $more) = @_; sql("SELECT datamill.create_job('$name', \$body\$$body\$body\$" . ($more ? ", $more" : '') . ')'); return; }
@@ -131,6 +134,50 @@ is(state($back), 'succeeded', '... and can be replayed') or diag(sql("SELECT det
 is(rows('t'), '1first,2stays,3goes', '... as it was');
 is(id_of($back), $lake_id, '... with the same receipt');
 is(sql("SELECT count(DISTINCT i ->> 'version') FROM datamill.receipts, jsonb_array_elements(inputs) i WHERE run_id = $back AND i ? 'version'"), '2', '... that names the versions');
+
+# What is archived can be read again when its source is gone, whichever server it was on.
+mkdir "$buckets/keep";
+s3('mb', 'source');
+s3('put', 'source', 'x/a.csv', "id,v\n1,one\n");
+sql(q{SELECT datamill.unload('SELECT 2 AS id, ''two'' AS v', 's3://source/x/b', options => '{"server": "lake", "compression": "gzip"}')});
+sql("CREATE FOREIGN TABLE source_in (id int, v text, _file text) SERVER lake OPTIONS (url 's3://source/x/*', format 'csv', header 'true')");
+my $body = 'TRUNCATE t; INSERT INTO t SELECT id, v FROM source_in; INSERT INTO t SELECT id + 10, _file FROM source_in';
+job('kept', "SET datamill.archive = 's3://keep/blobs'; $body");
+my $kept = end_of("run('kept')");
+is(state($kept), 'succeeded', 'a run that archives');
+my @blobs = sort glob("$buckets/keep/blobs/*");
+is(scalar(@blobs), 2, '... keeps each object') or diag("@blobs");
+is_deeply([ map { my $plain; gunzip($_, \$plain); sha256_hex($plain) . '.gz' } @blobs ], [ map { s/.*\///r } @blobs ], '... by its digest, in gzip');
+is(receipt_of($kept, "metadata -> 'archive'"), '{"url": "s3://keep/blobs", "server": "files"}', '... and notes where');
+my $before = join ' ', map { (stat)[1] . ':' . (stat)[9] } @blobs;
+end_of("run('kept')");
+is(join(' ', map { (stat)[1] . ':' . (stat)[9] } sort glob("$buckets/keep/blobs/*")), $before, 'what is there is not written again');
+s3('rm', 'source', $_) for 'x/a.csv', 'x/b00000.csv.gz';
+sql("ALTER SERVER lake OPTIONS (SET endpoint 'http://127.0.0.1:9')");
+like(state(end_of("run('kept')")), qr/^failed\|08/, 'the source is gone');
+my $kept_id = receipt_of($kept, 'id');
+is(state(replay($kept_id)), 'succeeded', '... and a replay reads the archive') or diag(sql('SELECT detail FROM datamill.runs ORDER BY run_id DESC LIMIT 1'));
+is(rows('t'), '1one,2two,11s3://source/x/a.csv,12s3://source/x/b00000.csv.gz', '... under the names that the objects had');
+is(sql("SELECT count(*) FROM datamill.receipts WHERE id = '$kept_id' AND kind = 'job'"), '3', '... with the same receipt');
+unlink $blobs[0];
+like(state(replay($kept_id)), qr/^failed\|/, 'a blob that is lacking');
+make_server($node, 'lake', { endpoint => $rgw{http} }, { access_key_id => 'RGWTESTKEY', secret_access_key => 'rgw/test+secret=key' });
+s3('mb', 'blobs');
+sql("SELECT datamill.forget_loads('l')");
+job('to_lake', q{SET datamill.default_server = 'lake'; SET datamill.archive = 's3://blobs/'; SELECT * FROM datamill.load('s3://in/b.csv', 'l', options => '{"server": "files", "header": true}')});
+my $to_lake = end_of("run('to_lake')");
+is(state($to_lake), 'succeeded', 'from a folder into a bucket') or diag(sql('SELECT detail FROM datamill.runs ORDER BY run_id DESC LIMIT 1'));
+like(s3('ls', 'blobs'), qr/^[0-9a-f]{64}\.gz\n\z/, '... by its digest alone');
+unlink "$buckets/in/b.csv";
+sql("SELECT datamill.forget_loads('l'); TRUNCATE l");
+is(state(replay(receipt_of($to_lake, 'id'))), 'succeeded', '... and back') or diag(sql('SELECT detail FROM datamill.runs ORDER BY run_id DESC LIMIT 1'));
+is(rows('l'), '2b', '... by load(), too');
+job('meddler', qq{SET datamill.archive = 's3://keep/blobs'; SELECT count(*) FROM files_in; COPY (SELECT 1) TO PROGRAM 'printf "id,v\\n8,z\\n" > $buckets/in/c.csv'});
+like(state(end_of("run('meddler')")), qr{^failed\|DM001\|object "s3://in/c.csv" was replaced}, 'what is replaced between reading and archiving fails the run');
+job('nowhere', q{SET datamill.archive = 'nowhere'; SELECT count(*) FROM files_in});
+is(state(end_of("run('nowhere')")), 'failed|22023|invalid object URL "nowhere"', 'an archive that is no place');
+job('not_there', q{SET datamill.archive = 's3://nobucket/x'; SELECT count(*) FROM files_in});
+like(state(end_of("run('not_there')")), qr/^failed\|/, 'one that is not there fails the run');
 unlike(slurp_file($node->logfile), qr/PANIC|server process .* was terminated by signal/, 'nothing crashed');
 $node->stop;
 done_testing();
