@@ -399,6 +399,13 @@ AS 'MODULE_PATHNAME', 'dm_cron_next_sql' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION datamill.cron_next(text, text, timestamptz, integer) IS
   'The next n times, after a given one, at which a schedule is due in a time zone. A schedule is a cron expression of five fields (names, ranges, lists, steps, $ or L for the last day of the month), a macro (@hourly, @daily, @weekly, @monthly, @yearly), an interval (every 30 s, rate(5 minutes), 30 seconds; counted from `after`), @reboot or @after (no times). Where the clock is put forward, a time that is jumped over comes at the change; where it is put back, one that comes twice counts the first time; expressions whose minutes or hours begin with * follow elapsed time instead. Errors: 22023 no schedule, no time zone, or days that never come.';
 
+CREATE FUNCTION datamill.cron_previous(
+  schedule text, timezone text DEFAULT 'UTC', before timestamptz DEFAULT pg_catalog.now(), anchor timestamptz DEFAULT '-infinity')
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'dm_cron_previous_sql' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION datamill.cron_previous(text, text, timestamptz, timestamptz) IS
+  'The last time, before a given one and since the anchor, at which a schedule was due in a time zone: one of those that cron_next gives. Intervals are counted from the anchor and need one. NULL if there is none, or no such time zone here. Errors: 22023 no schedule, or days that never come.';
+
 CREATE TABLE datamill.pool_catalog (
   name text PRIMARY KEY,
   slots integer NOT NULL CHECK (slots >= 0)
@@ -510,6 +517,7 @@ CREATE INDEX run_catalog_waiting_idx ON datamill.run_catalog (not_before) WHERE 
 CREATE INDEX run_catalog_active_idx ON datamill.run_catalog (job_id) WHERE state IN ('starting', 'running');
 CREATE INDEX run_catalog_unsettled_idx ON datamill.run_catalog (run_id) WHERE finished_at IS NOT NULL AND NOT settled;
 CREATE INDEX run_catalog_finished_idx ON datamill.run_catalog (finished_at);
+CREATE INDEX run_catalog_succeeded_idx ON datamill.run_catalog (job_id, scheduled_time) WHERE state = 'succeeded';
 REVOKE ALL ON datamill.run_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.run_catalog IS
   'Rows behind datamill.runs; written by the library only. They outlive their job. launches counts processes started for it, settled tells that the scheduler drew its conclusions (retry, what follows, suspension); definition is that of the job as it ran, replay_of the run whose objects it is to read.';
@@ -634,6 +642,106 @@ WHERE j.state = 'active' AND j.next_due IS NOT NULL
 GRANT SELECT ON datamill.next_runs TO PUBLIC;
 COMMENT ON VIEW datamill.next_runs IS
   'When each active job of the roles that the caller is a member of is next due, also as local time in the time zone of the job.';
+
+CREATE FUNCTION datamill.scheduler_state() RETURNS text
+AS 'MODULE_PATHNAME', 'dm_scheduler_state_sql' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.scheduler_state() IS
+  'Whether jobs of this database are started: running, not running (no scheduler is there), off (datamill.scheduler), not preloaded (datamill is not in shared_preload_libraries), or standby.';
+
+CREATE FUNCTION datamill.process_slots(OUT slots integer, OUT used integer, OUT used_here integer) RETURNS record
+AS 'MODULE_PATHNAME', 'dm_process_slots_sql' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION datamill.process_slots() IS
+  'Processes that runs may have at once in the server (datamill.max_runs), how many they have, and how many of these in this database.';
+
+CREATE VIEW datamill.late_job_catalog AS
+SELECT j.job_id, j.name, j.owner, j.state, e.expected_at, pg_catalog.now() - e.expected_at AS late_by, s.last_success,
+  CASE
+    WHEN j.state <> 'active' THEN 'the job is ' || j.state || COALESCE(': ' || j.state_reason, '')
+    WHEN h.scheduler = 'not preloaded' THEN 'nothing starts jobs: datamill is not in shared_preload_libraries'
+    WHEN h.scheduler = 'off' THEN 'nothing starts jobs: datamill.scheduler is off'
+    WHEN h.scheduler = 'standby' THEN 'nothing starts jobs: this server is a standby'
+    WHEN r.state = 'running' THEN pg_catalog.format('run %s goes on since %s UTC', r.run_id, pg_catalog.to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'))
+    WHEN h.scheduler = 'not running' THEN 'nothing starts jobs: this database has no scheduler'
+    WHEN j.not_before > pg_catalog.now() THEN 'it waits, since a run of it ended with a crash of the server'
+    WHEN r.finished_at IS NULL AND r.run_id IS NOT NULL THEN pg_catalog.format('run %s is %s since %s UTC%s', r.run_id, r.state,
+      pg_catalog.to_char(r.queued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), COALESCE(': ' || r.reason, ''))
+    WHEN r.scheduled_time >= e.due THEN pg_catalog.format('run %s %s', r.run_id,
+      pg_catalog.concat_ws(': ', CASE r.state WHEN 'failed' THEN 'failed' WHEN 'crashed' THEN 'crashed' WHEN 'timed_out' THEN 'timed out' ELSE 'was ' || r.state END, r.reason, r.message))
+    WHEN r.run_id IS NULL THEN 'it never ran'
+    ELSE pg_catalog.format('nothing ran for that time; run %s for %s UTC was the last', r.run_id, pg_catalog.to_char(r.scheduled_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'))
+  END AS why
+FROM datamill.job_catalog j
+CROSS JOIN LATERAL (SELECT datamill.scheduler_state() AS scheduler OFFSET 0) h
+CROSS JOIN LATERAL (
+  SELECT pg_catalog.max(l.finished_at) AS last_success,
+    pg_catalog.percentile_cont(0.5) WITHIN GROUP (ORDER BY pg_catalog.date_part('epoch', l.finished_at - l.started_at)) AS usual
+  FROM (SELECT o.finished_at, o.started_at FROM datamill.run_catalog o
+        WHERE o.job_id = j.job_id AND o.state = 'succeeded' AND o.trigger <> 'rehearsal' ORDER BY o.scheduled_time DESC LIMIT 20) l) s
+CROSS JOIN LATERAL (
+  SELECT CASE WHEN s.usual IS NULL THEN LEAST(j.timeout, interval '1 day')
+    ELSE LEAST(j.timeout, GREATEST(pg_catalog.make_interval(secs => 2 * s.usual), interval '1 minute')) END AS grace) g
+CROSS JOIN LATERAL (
+  SELECT t.due AS expected_at, t.due
+  FROM (SELECT datamill.cron_previous(j.schedule, j.timezone, pg_catalog.now() - g.grace, j.anchor) AS due) t
+  WHERE j.schedule IS NOT NULL
+  UNION ALL
+  (SELECT x.ready_at, t.due
+   FROM (SELECT o.scheduled_time AS due FROM datamill.run_catalog o
+         WHERE o.job_id = (SELECT pg_catalog.min(d.upstream_id) FROM datamill.dependency_catalog d WHERE d.job_id = j.job_id)
+           AND o.state = 'succeeded' AND o.trigger <> 'rehearsal' ORDER BY o.scheduled_time DESC LIMIT 100) t
+   CROSS JOIN LATERAL (
+     SELECT pg_catalog.max(u.finished_at) AS ready_at, pg_catalog.count(DISTINCT d.upstream_id) FILTER (WHERE u.run_id IS NULL) AS missing
+     FROM datamill.dependency_catalog d
+     LEFT JOIN datamill.run_catalog u ON u.job_id = d.upstream_id AND u.scheduled_time = t.due AND u.state = 'succeeded' AND u.trigger <> 'rehearsal'
+     WHERE d.job_id = j.job_id) x
+   WHERE j.schedule IS NULL AND x.missing = 0 AND x.ready_at > j.anchor AND x.ready_at < pg_catalog.now() - g.grace
+   ORDER BY t.due DESC LIMIT 1)) e
+LEFT JOIN LATERAL (
+  SELECT * FROM datamill.run_catalog o WHERE o.job_id = j.job_id AND o.trigger <> 'rehearsal'
+  ORDER BY o.scheduled_time DESC, o.attempt DESC LIMIT 1) r ON true
+WHERE e.due IS NOT NULL
+  AND (j.watch IS NULL OR j.watch ~ '^(event|relation):')
+  AND NOT EXISTS (SELECT FROM datamill.run_catalog o WHERE o.job_id = j.job_id AND o.scheduled_time >= e.due
+    AND (o.state = 'succeeded' AND o.trigger <> 'rehearsal' OR o.state = 'skipped' AND o.reason = 'when_sql was not true'));
+REVOKE ALL ON datamill.late_job_catalog FROM PUBLIC;
+COMMENT ON VIEW datamill.late_job_catalog IS 'Behind datamill.late_jobs: the same for the jobs of all roles.';
+
+CREATE VIEW datamill.late_jobs WITH (security_barrier) AS
+SELECT l.job_id, l.name, l.owner, l.state, l.expected_at, l.late_by, l.last_success, l.why
+FROM datamill.late_job_catalog l
+WHERE pg_catalog.pg_has_role(l.owner, 'USAGE');
+GRANT SELECT ON datamill.late_jobs TO PUBLIC;
+COMMENT ON VIEW datamill.late_jobs IS
+  'Jobs of the roles that the caller is a member of whose last due time has no success, though it should by now; also when nothing starts jobs. expected_at: when the schedule was last due, or what the job follows had succeeded. A job is given twice its usual duration (the median of its last 20 successes), a minute at least, and its timeout at most; its timeout (a day at most) if it never succeeded. state tells those that are paused, suspended or broken; why says in words what is in the way.';
+
+CREATE VIEW datamill.queue_depth WITH (security_barrier) AS
+SELECT p.name AS pool, p.slots,
+  pg_catalog.count(r.run_id) FILTER (WHERE r.state = 'queued' AND (r.not_before IS NULL OR r.not_before <= pg_catalog.now())) AS queued,
+  pg_catalog.count(r.run_id) FILTER (WHERE r.state = 'queued' AND r.not_before > pg_catalog.now()) AS waiting,
+  pg_catalog.count(r.run_id) FILTER (WHERE r.state = 'starting') AS starting,
+  pg_catalog.count(r.run_id) FILTER (WHERE r.state = 'running') AS running,
+  pg_catalog.min(GREATEST(r.queued_at, r.not_before)) FILTER (WHERE r.state = 'queued' AND (r.not_before IS NULL OR r.not_before <= pg_catalog.now())) AS oldest_queued_at,
+  s.slots AS process_slots, s.used AS process_slots_used
+FROM datamill.pool_catalog p
+CROSS JOIN datamill.process_slots() s
+LEFT JOIN datamill.job_catalog j ON j.pool = p.name
+LEFT JOIN (SELECT q.run_id, q.job_id, q.state, q.not_before, q.queued_at FROM datamill.run_catalog q WHERE q.state = 'queued'
+  UNION ALL SELECT a.run_id, a.job_id, a.state, a.not_before, a.queued_at FROM datamill.run_catalog a WHERE a.state IN ('starting', 'running')) r
+  ON r.job_id = j.job_id
+GROUP BY p.name, p.slots, s.slots, s.used;
+GRANT SELECT ON datamill.queue_depth TO PUBLIC;
+COMMENT ON VIEW datamill.queue_depth IS
+  'Pools: how many of their runs could start (queued; the oldest since oldest_queued_at), wait for a time (waiting: a retry, a pause), have been given a process (starting) and run, of whomever; slots of the pool; and processes that runs may have, and have, in the whole server.';
+
+CREATE FUNCTION datamill.metrics() RETURNS text
+AS 'MODULE_PATHNAME', 'dm_metrics_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.metrics() IS
+  'What jobs do, in the text format of Prometheus (0.0.4): whether there is a scheduler, states, last ends, durations, failures and lateness of the jobs of the roles that the caller is a member of, runs of the last day, and the queues of pools.';
+
+CREATE FUNCTION datamill.status_page(title text DEFAULT NULL) RETURNS text
+AS 'MODULE_PATHNAME', 'dm_status_page_sql' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION datamill.status_page(text) IS
+  'The jobs of the roles that the caller is a member of as one HTML document that needs nothing from elsewhere and has no script: those that are late, pipelines as a graph, and each job''s last runs, durations, next time, and why it is red.';
 
 CREATE VIEW datamill.events WITH (security_barrier) AS
 SELECT e.event_no, e.event, e.owner, e.job_id, e.run_id, e.payload, e.happened_at

@@ -19,6 +19,10 @@
 /* Days until the same weekday meets the same date of a leap year at the latest: 29 February over 1900 or 2100, with slack. */
 #define MAX_DAYS (366 * 41)
 #define DAY_SECONDS 86400
+/* The first stretch of time that is looked at backwards, how often it is doubled (to 63 years), and where calendars end. */
+#define STRETCH 120
+#define STRETCH_DOUBLED 24
+#define FIRST_MOMENT INT64CONST(-60000000000)
 
 typedef struct Field
 {
@@ -344,4 +348,35 @@ dm_cron_next(const DmCron *cron, pg_tz *zone, pg_time_t after)
 			best = Min(best, last);
 	}
 	return best;
+}
+
+/*
+ * The last moment before `before`: of what dm_cron_next() gives, so that both tell of the same moments. Looks into ever longer stretches
+ * until one has a moment, which the half that was looked at last has not; the last in the other half is found by bisection.
+ */
+pg_time_t
+dm_cron_previous(const DmCron *cron, pg_tz *zone, pg_time_t before)
+{
+	pg_time_t found = before;
+	pg_time_t none_after = before;
+	int64 stretch = STRETCH;
+
+	for (int i = 0; found >= before; i++, stretch *= 2)
+	{
+		if (i > STRETCH_DOUBLED || before - stretch < FIRST_MOMENT)
+			return PG_INT64_MIN;
+		none_after = i == 0 ? before : before - stretch / 2;
+		found = dm_cron_next(cron, zone, before - stretch);
+	}
+	while (found < none_after)
+	{
+		pg_time_t middle = found + (none_after - found) / 2;
+		pg_time_t next = dm_cron_next(cron, zone, middle);
+
+		if (next < before)
+			found = next;
+		else
+			none_after = middle;
+	}
+	return found;
 }

@@ -27,6 +27,8 @@ typedef struct DmCron
 extern void dm_cron_parse(const char *text, DmCron *cron);
 /* The first moment after `after` (both in seconds since 1970) at which it is due in the time zone. */
 extern pg_time_t dm_cron_next(const DmCron *cron, pg_tz *zone, pg_time_t after);
+/* The last moment before `before` at which it was due; PG_INT64_MIN if that is more than 60 years ago. */
+extern pg_time_t dm_cron_previous(const DmCron *cron, pg_tz *zone, pg_time_t before);
 
 /*
  * Finds the moments at which clocks of the zone show a local time (in seconds since 1970 as if it were UTC): their number

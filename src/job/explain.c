@@ -16,11 +16,9 @@
 #include "job/job.h"
 #include "job/shared.h"
 #include "job/states.h"
-#include "job/watch.h"
 
 static void explain_server(StringInfo out);
 static void explain_state(StringInfo out, const DmJob *job, const DmCatalogArgs *args);
-static void explain_watch(StringInfo out, const DmJob *job, const DmCatalogArgs *args);
 static void explain_times(StringInfo out, const DmJob *job, const DmCatalogArgs *args);
 static void explain_upstream(StringInfo out, const DmCatalogArgs *args);
 static void explain_runs(StringInfo out, const DmCatalogArgs *args);
@@ -105,28 +103,9 @@ explain_times(StringInfo out, const DmJob *job, const DmCatalogArgs *args)
 						 job->values[DM_JOB_TIMEZONE]);
 	}
 	if (job->values[DM_JOB_WATCH])
-		explain_watch(out, job, args);
+		appendStringInfo(out, "It watches %s.\n", job->values[DM_JOB_WATCH]);
 	if (job->values[DM_JOB_WHEN_SQL])
 		appendStringInfo(out, "A run is skipped unless this is true: %s\n", job->values[DM_JOB_WHEN_SQL]);
-}
-
-/* What it watches. */
-static void
-explain_watch(StringInfo out, const DmJob *job, const DmCatalogArgs *args)
-{
-	appendStringInfo(out, "It watches %s.\n", job->values[DM_JOB_WATCH]);
-	dm_catalog_run("SELECT " DM_WATCHES_OBJECTS ", jsonb_array_length(pinned)::text, (SELECT count(*) FROM "
-				   "datamill.watch_catalog w WHERE w.job_id = j.job_id)::text FROM datamill.job_catalog j "
-				   "WHERE job_id = $1 AND $2 IS NOT NULL",
-				   args);
-	if (strcmp(dm_catalog_text(0, 1), "t") != 0)
-		return;
-	appendStringInfo(out,
-					 "At these times it looks, and runs for what is new; it has seen %s versions of objects.\n",
-					 dm_catalog_text(0, 3));
-	if (dm_catalog_text(0, 2))
-		appendStringInfo(
-			out, "It is pinned to %s of them, and does not look until datamill.unpin().\n", dm_catalog_text(0, 2));
 }
 
 /* What it follows, and what became of that. */

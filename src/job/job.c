@@ -36,8 +36,6 @@
 static void job_read(uint64 row, DmJob *job);
 static void job_fetch(DmJob *job, const char *sql);
 static void job_store(DmJob *job, const char *sql, bool is_new);
-static void store_graph(const DmJob *job);
-static bool follows_the_same(const DmJob *job, const char *owner, const char *follows);
 static void set_state(int64 job_id, const char *state, TimestampTz next_due);
 
 /* Returns the cluster's number, as jobs are stored with. */
@@ -67,7 +65,6 @@ dm_job_create(DmJob *job)
 		"encode(sha256(convert_to(concat_ws(E'\\n', $2, $7, $17::jsonb), 'UTF8')), 'hex'), $19, $20, $21, $22) "
 		"ON CONFLICT (owner, name) DO NOTHING RETURNING job_id, owner::oid",
 		true);
-	store_graph(job);
 	if (!dm_shared_is_there())
 		ereport(WARNING,
 				(errmsg("job \"%s\" is stored, but nothing starts it", job->values[DM_JOB_NAME]),
@@ -90,12 +87,8 @@ void
 dm_job_change(DmJob *job, Datum options)
 {
 	bool times_change;
-	const char *owner;
-	const char *follows;
 
 	dm_job_lock(job);
-	owner = job->values[DM_JOB_OWNER];
-	follows = job->values[DM_JOB_FOLLOWS];
 	dm_job_apply(job, options, &times_change);
 	dm_job_check(job);
 	times_change |= dm_watch_prepare(job);
@@ -119,8 +112,6 @@ dm_job_change(DmJob *job, Datum options)
 		"WHERE job_id = $23 AND NOT EXISTS (SELECT FROM datamill.job_catalog o "
 		"WHERE o.owner = $16::regrole AND o.name = $1 AND o.job_id <> $23) RETURNING job_id, owner::oid",
 		false);
-	if (!follows_the_same(job, owner, follows))
-		store_graph(job);
 }
 
 /* Drops a job. A run that goes on is an error, or with force cancelled. */
@@ -319,7 +310,7 @@ job_fetch(DmJob *job, const char *sql)
 	dm_catalog_end(&scope);
 }
 
-/* Executes the statement that stores the job. */
+/* Executes the statement that stores the job, and stores what it follows. */
 static void
 job_store(DmJob *job, const char *sql, bool is_new)
 {
@@ -355,29 +346,9 @@ job_store(DmJob *job, const char *sql, bool is_new)
 				 errhint("Change it with datamill.alter_job().")));
 	job->job_id = dm_catalog_int8(0, 1);
 	job->owner = DatumGetObjectId(dm_catalog_value(0, 2, &is_null));
-	dm_catalog_end(&scope);
-	dm_shared_wake_at_commit();
-}
-
-/* Stores what the job follows. */
-static void
-store_graph(const DmJob *job)
-{
-	DmCatalogScope scope;
-
-	dm_catalog_begin(&scope);
 	dm_graph_store(job);
 	dm_catalog_end(&scope);
-}
-
-/* Does the job follow what it followed before? The names are those of other jobs if the owner is another one. */
-static bool
-follows_the_same(const DmJob *job, const char *owner, const char *follows)
-{
-	if (strcmp(job->values[DM_JOB_OWNER], owner) != 0)
-		return false;
-	return job->values[DM_JOB_FOLLOWS] && follows ? strcmp(job->values[DM_JOB_FOLLOWS], follows) == 0
-												  : job->values[DM_JOB_FOLLOWS] == follows;
+	dm_shared_wake_at_commit();
 }
 
 /* Puts the values of options into the job. Raises 22023 on an unknown key. */

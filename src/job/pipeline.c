@@ -230,11 +230,10 @@ try_change(Change *change)
 	error_context_stack = &callback;
 	trial_begin(&trial);
 	change->after = *change->before;
-	/* to follow none is stored at once, whatever the graph is like */
 	dm_job_change(&change->after,
-				  DirectFunctionCall2(jsonb_concat,
+				  DirectFunctionCall2(jsonb_delete,
 									  change->wanted->options,
-									  DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"after\": null}"))));
+									  CStringGetTextDatum(dm_job_field_name(DM_JOB_FOLLOWS))));
 	dm_job_reload(&change->after);
 	trial_end(&trial);
 	error_context_stack = callback.previous;

@@ -135,3 +135,30 @@ dm_schedule_next(const DmSchedule *schedule, pg_tz *zone, TimestampTz after, Tim
 		&schedule->cron, zone, timestamptz_to_time_t(after) - (after < 0 && after % USECS_PER_SEC != 0));
 	return next >= PG_INT64_MAX / 2 ? DT_NOEND : time_t_to_timestamptz(next);
 }
+
+/* The last time before `before` at which it was due, and since the anchor. */
+TimestampTz
+dm_schedule_previous(const DmSchedule *schedule, pg_tz *zone, TimestampTz before, TimestampTz anchor)
+{
+	TimestampTz previous;
+	pg_time_t moment;
+	int64 passed;
+
+	if (TIMESTAMP_NOT_FINITE(before) || before <= anchor)
+		return DT_NOBEGIN;
+	if (schedule->kind == DM_SCHEDULE_EVERY)
+	{
+		if (TIMESTAMP_NOT_FINITE(anchor) || pg_sub_s64_overflow(before - 1, anchor, &passed))
+			return DT_NOBEGIN;
+		return anchor + passed / schedule->every_us * schedule->every_us;
+	}
+	if (schedule->kind != DM_SCHEDULE_CRON)
+		return DT_NOBEGIN;
+	/* the first second that is not before it; timestamptz_to_time_t() rounds times before 2000 up, others down */
+	moment = timestamptz_to_time_t(before) + (before > 0 && before % USECS_PER_SEC != 0);
+	moment = dm_cron_previous(&schedule->cron, zone, moment);
+	if (moment == PG_INT64_MIN)
+		return DT_NOBEGIN;
+	previous = time_t_to_timestamptz(moment);
+	return previous > anchor ? previous : DT_NOBEGIN;
+}

@@ -37,5 +37,8 @@ extern pg_tz *dm_schedule_zone(const char *name);
  * itself.
  */
 extern TimestampTz dm_schedule_next(const DmSchedule *schedule, pg_tz *zone, TimestampTz after, TimestampTz anchor);
+/* The last time before `before` at which it was due, and since the anchor; DT_NOBEGIN for never. */
+extern TimestampTz dm_schedule_previous(const DmSchedule *schedule, pg_tz *zone, TimestampTz before,
+										TimestampTz anchor);
 
 #endif

@@ -39,7 +39,7 @@
 extern PGDLLEXPORT void dm_scheduler_main(Datum main_arg);
 
 static MemoryContext tick_context;
-static TimestampTz expired_at = DT_NOBEGIN;
+static TimestampTz expired_at = 0; /* a difference to DT_NOBEGIN would overflow */
 static TimestampTz last_tick_at = DT_NOBEGIN;
 static bool is_first = true;
 

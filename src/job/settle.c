@@ -180,8 +180,13 @@ dm_settle_expire(TimestampTz now)
 	if (dm_guc_run_retention_days == 0)
 		return;
 	dm_args_time(&args, now - dm_guc_run_retention_days * USECS_PER_DAY);
-	dm_catalog_run("DELETE FROM datamill.run_catalog WHERE run_id IN (SELECT run_id FROM datamill.run_catalog "
-				   "WHERE finished_at < $1 AND settled ORDER BY finished_at LIMIT " EXPIRE_BATCH ")",
+	/* the last success of a job stays, else a job that is due once a year would look late */
+	dm_catalog_run("DELETE FROM datamill.run_catalog WHERE run_id IN (SELECT run_id FROM datamill.run_catalog r "
+				   "WHERE finished_at < $1 AND settled AND NOT (state = '" DM_RUN_SUCCEEDED "' "
+				   "AND EXISTS (SELECT FROM datamill.job_catalog j WHERE j.job_id = r.job_id) "
+				   "AND NOT EXISTS (SELECT FROM datamill.run_catalog l WHERE l.job_id = r.job_id "
+				   "AND l.state = '" DM_RUN_SUCCEEDED "' AND l.scheduled_time > r.scheduled_time)) "
+				   "ORDER BY finished_at LIMIT " EXPIRE_BATCH ")",
 				   &args);
 	dm_catalog_run("DELETE FROM datamill.event_log WHERE event_no IN (SELECT event_no FROM datamill.event_log "
 				   "WHERE happened_at < $1 ORDER BY event_no LIMIT " EXPIRE_BATCH ")",

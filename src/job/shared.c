@@ -507,6 +507,22 @@ dm_slot_end(const DmRunTicket *ticket, DmStop stop, const char *sqlstate, const 
 	LWLockRelease(shared->lock);
 }
 
+/* Has this database a scheduler that is alive? False without shared memory. */
+bool
+dm_shared_scheduler_is_alive(void)
+{
+	DatabaseSlot *slot;
+	bool alive;
+
+	if (!shared)
+		return false;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = database_find(MyDatabaseId, false);
+	alive = slot && slot->pid != 0;
+	LWLockRelease(shared->lock);
+	return alive;
+}
+
 /* Copies the slot at a position. */
 bool
 dm_slot_copy(int position, DmRunSlot *slot)

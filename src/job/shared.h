@@ -84,6 +84,8 @@ extern int dm_shared_databases(Oid *databases);
 extern bool dm_shared_scheduler_enter(void);
 extern bool dm_shared_scheduler_look(void);
 extern bool dm_shared_scheduler_retire(void);
+/* Has this database a scheduler that is alive? */
+extern bool dm_shared_scheduler_is_alive(void);
 /* Notes that the scheduler of this database waits for others' runs to end. */
 extern void dm_shared_scheduler_starves(bool starves);
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""cron_oracle.py SEED: random cron expressions and when they are due, by other means than datamill's.
+"""cron_oracle.py SEED [backwards]: random cron expressions and when they are due, by other means than datamill's.
 
 Prints lines of schedule, time zone, a time and the next times after it (seconds since 1970), with tabs between them. Years in UTC
 come from croniter. Days around changes of the clock come from walking minute by minute with zoneinfo: what is jumped
 over is due at the change, what comes twice the first time only, unless minutes or hours begin with *.
+With "backwards" it prints the one time before instead, in UTC, by croniter.
 """
 import datetime
 import os
@@ -15,6 +16,7 @@ from croniter import croniter  # noqa: E402
 from zoneinfo import ZoneInfo  # noqa: E402
 
 UTC = datetime.timezone.utc
+BACKWARDS = sys.argv[2:] == ["backwards"]
 BOUNDS = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
 NAMES = {3: "jan feb mar apr may jun jul aug sep oct nov dec".split(), 4: "sun mon tue wed thu fri sat".split()}
 # A zone and days on which its clocks are set: forward and back, by an hour, half an hour or a day; before midnight and at it.
@@ -100,11 +102,13 @@ def main():
         start = datetime.datetime(2026, 1, 1, tzinfo=UTC) + datetime.timedelta(seconds=rng.randrange(3 * 366 * 86400))
         try:
             times = croniter(expression, start)
-            times = [int(times.get_next(float)) for _ in range(50)]
+            times = [int(times.get_prev(float))] if BACKWARDS else [int(times.get_next(float)) for _ in range(50)]
+            if BACKWARDS and croniter(expression, times[0]).get_next(float) < start.timestamp():
+                continue  # it leaves 29 February out on its way back, but not on its way forward
         except Exception:
             continue  # days that never come, which croniter refuses as well
         print(expression, "UTC", int(start.timestamp()), ",".join(map(str, times)), sep="\t")
-    for zone, day in CHANGES * 4:
+    for zone, day in [] if BACKWARDS else CHANGES * 4:
         expression = f"{field(rng, 0)} {field(rng, 1)} {rng.choice(['*', '*', '*', '1-31/2'])} * {rng.choice(['*', '*', '0', 'mon-sat'])}"
         expression = expression.replace("mon-sat", "1-6")
         start = datetime.datetime.fromisoformat(day).replace(tzinfo=UTC) + datetime.timedelta(minutes=rng.randrange(-2880, 1440))

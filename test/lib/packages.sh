@@ -7,7 +7,7 @@
 DM_PACKAGES_BUILD="postgresql-15 postgresql-client-15 postgresql-server-dev-15 gcc make libc6-dev libcurl4-openssl-dev
   libssl-dev zlib1g-dev libzstd-dev libjansson-dev libexpat1-dev libxxhash-dev perl util-linux procps"
 DM_PACKAGES_S3="radosgw ceph-mon ceph-osd ceph-common curl openssl python3"
-DM_PACKAGES_TEST="$DM_PACKAGES_S3 libipc-run-perl cppcheck zstd python3-croniter
+DM_PACKAGES_TEST="$DM_PACKAGES_S3 libipc-run-perl cppcheck zstd python3-croniter python3-html5lib python3-prometheus-client
   postgresql-15-cron python3-aiosmtpd"
 
 # Prints those of the given packages that are not installed.

@@ -29,6 +29,24 @@ is($wrong, '', 'the same times');
 my $zones = $node->safe_psql('postgres', 'SELECT count(DISTINCT zone) FROM cases');
 cmp_ok($zones, '>=', 10, 'in many zones');
 
+# Backwards: the time before each of them, a moment before the first, and what lies between (croniter's get_prev says the same in UTC).
+$wrong = $node->safe_psql('postgres', q{
+	SELECT format(E'%s in %s before %s: got %s, expected %s', schedule, zone, t + more, got, t) FROM cases,
+		unnest(string_to_array(expected, ',')::bigint[]) WITH ORDINALITY u (t, i), LATERAL (SELECT (string_to_array(expected, ',')::bigint[])[i + 1]) n (next_t),
+		unnest(ARRAY[1, (next_t - t + 1) / 2, next_t - t]) more, LATERAL (SELECT extract(epoch FROM datamill.cron_previous(schedule, zone, to_timestamp(t + more)))::bigint) x (got)
+	WHERE next_t IS NOT NULL AND got IS DISTINCT FROM t LIMIT 5});
+is($wrong, '', 'the same times backwards');
+my $backwards = '';
+IPC::Run::run([ 'python3', "$lib/cron_oracle.py", $seed, 'backwards' ], '<', \'', '>', \$backwards, '2>', \$error) or die "oracle: $error";
+cmp_ok(scalar(@lines = split(/\n/, $backwards)), '>', 80, 'cases backwards');
+append_to_file("$file.backwards", $backwards);
+$node->safe_psql('postgres', "CREATE TABLE backwards (LIKE cases)");
+$node->safe_psql('postgres', "\\copy backwards FROM '$file.backwards'");
+is($node->safe_psql('postgres', q{
+	SELECT format(E'%s before %s: got %s, expected %s', schedule, at, got, expected) FROM backwards,
+		LATERAL (SELECT extract(epoch FROM datamill.cron_previous(schedule, zone, to_timestamp(at)))::bigint::text) x (got)
+	WHERE got IS DISTINCT FROM expected LIMIT 5}), '', '... as croniter has them');
+
 # One call that gives many times is the same as many calls that give one.
 is($node->safe_psql('postgres', q{
 	WITH RECURSIVE one AS (SELECT 0 AS n, timestamptz '2026-10-24 12:00+00' AS t
