@@ -40,7 +40,7 @@ my $prepare = qq{CREATE EXTENSION datamill; CREATE SERVER files FOREIGN DATA WRA
 	CREATE TABLE parted (id int, v text) PARTITION BY RANGE (id); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (5); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (5) TO (100);
 	CREATE VIEW seen AS SELECT * FROM src WHERE id <= 4; CREATE MATERIALIZED VIEW kept AS SELECT * FROM src;
 	CREATE FOREIGN TABLE objects (id int, v text) SERVER files OPTIONS (url 's3://in/*.csv', format 'csv', header 'true');};
-sql($prepare . ' CREATE TABLE "Odd""" (id int)');
+sql($prepare . ' CREATE TABLE "Odd""" (id int); CREATE TABLE wide AS SELECT n FROM generate_series(1, 20000) n');
 
 # What plain SQL reads and writes.
 job('copy', 'INSERT INTO dst SELECT * FROM src WHERE id > 3');
@@ -61,6 +61,12 @@ job('function', 'SELECT work()');
 is(receipt(run_of("run('function')"), $brief), 'public.made{"deleted": 0, "updated": 0, "inserted": 3} public.parted{"deleted": 0, "updated": 3, "inserted": 0}', 'in functions, but not what is taken back');
 job('join', q{SET enable_hashjoin = off; SELECT count(*) FROM src a JOIN dst b USING (id); EXPLAIN SELECT * FROM parted; SELECT 1 FROM src WHERE false; COPY made FROM PROGRAM 'echo 7'});
 is(receipt(run_of("run('join')"), "split_part($brief, '=', 1) || outputs::text"), 'public.dst[{"uri": "public.made", "counts": {"deleted": 0, "updated": 0, "inserted": 1}}]', 'what is planned only is not read');
+job('parallel', q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off; EXPLAIN SELECT count(*) FROM wide WHERE n > 10; CREATE TABLE counted AS SELECT count(*) FROM wide WHERE n > 10;
+	SELECT count(*) FROM wide WHERE n <= 10});
+my $parallel = run_of("run('parallel')");
+is(receipt($parallel, $brief), 'public.wide=20000 > public.counted{"deleted": 0, "updated": 0, "inserted": 1}', 'rows that parallel workers read');
+job('shown', q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; EXPLAIN SELECT count(*) FROM wide WHERE n > 10});
+like(sql('SELECT result FROM datamill.runs WHERE run_id = ' . run_of("run('shown')")), qr/Workers Planned/, '... which there were');
 job('objects', 'INSERT INTO made SELECT id FROM objects');
 my $objects = run_of("run('objects')");
 is(receipt($objects, $brief), 's3://in/one.csv=2 s3://in/two.csv=1 > public.made{"deleted": 0, "updated": 0, "inserted": 3}', 'objects, not their foreign table');
