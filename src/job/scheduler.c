@@ -59,7 +59,7 @@ void
 dm_scheduler_main(Datum main_arg)
 {
 	pqsignal(SIGTERM, die);
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, StatementCancelHandler); /* which lock_timeout needs */
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(main_arg), InvalidOid, 0);
@@ -74,6 +74,7 @@ dm_scheduler_main(Datum main_arg)
 		TimestampTz wake_at;
 
 		ResetLatch(MyLatch);
+		QueryCancelPending = false; /* of a tick that is over */
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{

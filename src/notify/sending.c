@@ -237,10 +237,11 @@ prepare(Active *one)
 	return true;
 }
 
-/* In PG_CATCH: notes that a row cannot be sent at all. */
+/* In PG_CATCH: notes that a row cannot be sent, or not now. */
 static void
 give_up_one(Active *one)
 {
+	DmOutcome outcome = DM_OUTCOME_RETRY;
 	ErrorData *error;
 
 	HOLD_INTERRUPTS();
@@ -250,9 +251,13 @@ give_up_one(Active *one)
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(one->context);
 	RESUME_INTERRUPTS();
+	/* what is wrong with it stays wrong; a lock, or memory, may be had later */
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_DATA_EXCEPTION ||
+		error->sqlerrcode == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+		outcome = DM_OUTCOME_FAILED;
 	if (one->notice)
 		dm_delivery_redact(error->message, &one->notice->notifier);
-	note_end(one, DM_OUTCOME_FAILED, error->message, -1);
+	note_end(one, outcome, error->message, -1);
 }
 
 /* Lets what is under way go on until something ends, for a second at most. */
@@ -317,7 +322,8 @@ note_end(const Active *one, DmOutcome outcome, const char *error, long retry_aft
 		dm_args_text(&args, error);
 		dm_args_time(&args, next);
 		dm_catalog_run(
-			"UPDATE datamill.outbox_catalog SET state = CASE WHEN $3 IS NULL THEN 'failed' ELSE 'pending' END, "
+			"UPDATE datamill.outbox_catalog SET state = CASE WHEN $3 IS NULL OR first_at < clock_timestamp() - "
+			"interval '1 day' THEN 'failed' ELSE 'pending' END, "
 			"last_error = $2, next_attempt_at = coalesce($3, next_attempt_at) WHERE notification_id = $1",
 			&args);
 		/* a remote that asks for patience means all */
@@ -363,17 +369,18 @@ note_sent(const Active *one)
 		&args);
 }
 
-/* When to try again; DT_NOEND once that is not worth it. */
+/* When to try again; DT_NOEND once that is not worth it. Of a notification that could not even be read nothing is known. */
 static TimestampTz
 next_attempt(const DmNotice *notice, long retry_after_ms)
 {
-	int base_ms = dm_config_ms(notice->notifier.config, "backoff", DEFAULT_BACKOFF_MS);
-	double wait_ms = Min(ldexp(base_ms, Min(notice->attempts - 1, 30)), MAX_BACKOFF_MS);
+	int base_ms =
+		notice ? dm_config_ms(notice->notifier.config, "backoff", DEFAULT_BACKOFF_MS) : DEFAULT_BACKOFF_MS;
+	double wait_ms = notice ? Min(ldexp(base_ms, Min(notice->attempts - 1, 30)), MAX_BACKOFF_MS) : base_ms;
 	TimestampTz next;
 
 	wait_ms *= 0.75 + pg_prng_double(&pg_global_prng_state) / 2;
 	next = GetCurrentTimestamp() + (int64) (Max(wait_ms, retry_after_ms) * 1000);
-	return next - notice->first_at > GIVE_UP_US ? DT_NOEND : next;
+	return notice && next - notice->first_at > GIVE_UP_US ? DT_NOEND : next;
 }
 
 /* Begins a transaction and a scope in it; memory is the caller's. */

@@ -286,6 +286,23 @@ cmp_ok(Time::HiRes::time() - $began, '<', 5, '... at once');
 sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
 IPC::Run::finish($idle);
 
+# What fails here for a passing reason is tried again, too.
+$idle = IPC::Run::start([ 'psql', '-X', '-d', $node->connstr('postgres'), '-c', "BEGIN; LOCK TABLE datamill.notifier_secret_catalog; SELECT pg_sleep(40)" ], '<', \'', '>', '/dev/null', '2>&1');
+becomes("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(40)%' AND wait_event = 'PgSleep'", '1', 'a lock');
+sql("SELECT datamill.test_notifier('channel')");
+becomes("SELECT state FROM datamill.notifications WHERE notifier = 'channel' AND event = 'test'", 'sending', '... that a notification needs');
+my $other = IPC::Run::start([ 'psql', '-X', '-d', $node->connstr('postgres'), '-c', "BEGIN; LOCK TABLE datamill.pool_catalog; SELECT pg_sleep(41)" ], '<', \'', '>', '/dev/null', '2>&1');
+becomes("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(41)%' AND wait_event = 'PgSleep'", '1', 'and one that the scheduler needs');
+$log_size = -s $node->logfile;
+sql("SELECT datamill.run('fine')");
+becomes("SELECT state || ': ' || last_error FROM datamill.notifications WHERE notifier = 'channel' AND event = 'test'", 'pending: canceling statement due to lock timeout', '... is not waited for');
+for (1 .. 100) { last if slurp_file($node->logfile, $log_size) =~ /ERROR:  canceling statement due to lock timeout/; select undef, undef, undef, 0.1; }
+like(slurp_file($node->logfile, $log_size), qr/ERROR:  canceling statement due to lock timeout/, '... nor by the scheduler');
+sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+IPC::Run::finish($_) for $idle, $other;
+sql("SELECT datamill.alter_notifier('channel')");
+like(settled('channel'), qr/test\|sent\|1\|2$/, '... and goes out when it is gone');
+
 # The process that sends is there only while there is something to send, and may be killed.
 becomes("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'datamill notifier'", '0', 'no process without work');
 sql(q{SELECT datamill.alter_notifier('slow', '{"timeout": "20s"}')});
