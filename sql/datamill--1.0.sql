@@ -962,7 +962,7 @@ COMMENT ON FUNCTION datamill.drop_notifier(text) IS
 CREATE FUNCTION datamill.notify_on(job text, event text, notifier text, template jsonb DEFAULT NULL) RETURNS void
 AS 'MODULE_PATHNAME', 'dm_notify_on_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.notify_on(text, text, text, jsonb) IS
-  'Sends an event of a job (NULL or *: of all jobs of the owner of the notifier) to the notifier: failure, recovered, success, late, suspended, broken, new_objects, or a name given to emit(). template: an object of subject, text, html, json with {{placeholders}}; NULL for the default. Once more with the same job, event and notifier changes the template. Errors: 42704 no such job or notifier; 42501 the job belongs to another role than the notifier; 22023 template.';
+  'Sends an event of a job (NULL or *: of all jobs of the owner of the notifier) to the notifier: failure, recovered, success, suspended, broken, new_objects, or a name given to emit(). template: an object of subject, text, html, json with {{placeholders}}; NULL for the default. Once more with the same job, event and notifier changes the template. Errors: 42704 no such job or notifier; 42501 the job belongs to another role than the notifier; 22023 template.';
 
 CREATE FUNCTION datamill.notify_off(job text, event text, notifier text) RETURNS boolean
 AS 'MODULE_PATHNAME', 'dm_notify_off_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
