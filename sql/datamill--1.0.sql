@@ -448,6 +448,7 @@ CREATE TABLE datamill.job_catalog (
   system_identifier bigint NOT NULL,
   database_id oid NOT NULL,
   created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  CHECK (schedule IS NOT NULL OR next_due IS NULL),
   UNIQUE (owner, name)
 );
 CREATE INDEX job_catalog_due_idx ON datamill.job_catalog (next_due) WHERE state = 'active';
@@ -533,6 +534,7 @@ CREATE TABLE datamill.event_log (
   payload jsonb NOT NULL DEFAULT '{}',
   happened_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
+CREATE INDEX event_log_late_idx ON datamill.event_log (job_id, happened_at) WHERE event = 'late';
 REVOKE ALL ON datamill.event_log FROM PUBLIC;
 COMMENT ON TABLE datamill.event_log IS
   'Rows behind datamill.events; written by the library only.';
@@ -749,7 +751,7 @@ FROM datamill.event_log e
 WHERE pg_catalog.pg_has_role(e.owner, 'USAGE');
 GRANT SELECT ON datamill.events TO PUBLIC;
 COMMENT ON VIEW datamill.events IS
-  'What happened to jobs of the roles that the caller is a member of: failure, recovered, success, suspended, broken; and what bodies told by emit().';
+  'What happened to jobs of the roles that the caller is a member of: failure, recovered, success, suspended, broken, new_objects, late (only if a notifier is to tell of it); and what bodies told by emit().';
 
 CREATE VIEW datamill.watched_objects WITH (security_barrier) AS
 SELECT j.job_id, j.name, j.owner, w.uri, w.version, w.seen_at, w.run_id
@@ -962,7 +964,7 @@ COMMENT ON FUNCTION datamill.drop_notifier(text) IS
 CREATE FUNCTION datamill.notify_on(job text, event text, notifier text, template jsonb DEFAULT NULL) RETURNS void
 AS 'MODULE_PATHNAME', 'dm_notify_on_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION datamill.notify_on(text, text, text, jsonb) IS
-  'Sends an event of a job (NULL or *: of all jobs of the owner of the notifier) to the notifier: failure, recovered, success, suspended, broken, new_objects, or a name given to emit(). template: an object of subject, text, html, json with {{placeholders}}; NULL for the default. Once more with the same job, event and notifier changes the template. Errors: 42704 no such job or notifier; 42501 the job belongs to another role than the notifier; 22023 template.';
+  'Sends an event of a job (NULL or *: of all jobs of the owner of the notifier) to the notifier: failure, recovered, success, late, suspended, broken, new_objects, or a name given to emit(). template: an object of subject, text, html, json with {{placeholders}}; NULL for the default. Once more with the same job, event and notifier changes the template. Errors: 42704 no such job or notifier; 42501 the job belongs to another role than the notifier; 22023 template.';
 
 CREATE FUNCTION datamill.notify_off(job text, event text, notifier text) RETURNS boolean
 AS 'MODULE_PATHNAME', 'dm_notify_off_sql' LANGUAGE C VOLATILE PARALLEL UNSAFE;

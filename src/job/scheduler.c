@@ -34,6 +34,7 @@
 #define RESERVED_US (2 * USECS_PER_SEC)
 #define EXPIRE_US USECS_PER_HOUR
 #define CLOCK_WENT_BACK_US USECS_PER_SEC
+#define TELL_LATE_US (60 * USECS_PER_SEC)
 #define MAX_ROUNDS 100
 
 extern PGDLLEXPORT void dm_scheduler_main(Datum main_arg);
@@ -41,6 +42,8 @@ extern PGDLLEXPORT void dm_scheduler_main(Datum main_arg);
 static MemoryContext tick_context;
 static TimestampTz expired_at = 0; /* a difference to DT_NOBEGIN would overflow */
 static TimestampTz last_tick_at = DT_NOBEGIN;
+static TimestampTz late_told_at = DT_NOBEGIN;
+static bool late_is_wanted = false;
 static bool is_first = true;
 
 static void set_session(void);
@@ -194,6 +197,15 @@ tick(void)
 	end(&scope);
 	is_first = false;
 	last_tick_at = now;
+	if (TIMESTAMP_IS_NOBEGIN(late_told_at) || now - late_told_at >= TELL_LATE_US || now < late_told_at)
+	{
+		begin(&scope);
+		late_is_wanted = dm_late_tell();
+		end(&scope);
+		late_told_at = now;
+	}
+	if (late_is_wanted)
+		wake_at = Min(wake_at, late_told_at + TELL_LATE_US);
 	dm_slot_terminate_overdue(now - dm_guc_cancel_grace_ms * INT64CONST(1000));
 	if (refused)
 		wake_at = now;

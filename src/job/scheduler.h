@@ -25,6 +25,9 @@ extern List *dm_launch_start(List *launches);
 extern void dm_launch_return(List *failed, TimestampTz now);
 extern TimestampTz dm_launch_next(TimestampTz now);
 
+/* late.c: tells of late jobs; false if nobody wants to hear of them. */
+extern bool dm_late_tell(void);
+
 /* Events of jobs, collected and stored at once. */
 typedef struct DmEvents DmEvents;
 

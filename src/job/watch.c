@@ -18,6 +18,7 @@
 #include "utils/varlena.h"
 
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "job/queue.h"
 #include "job/watch.h"
 #include "job/worker.h"

@@ -90,6 +90,24 @@ becomes("SELECT count(*) > 1 FROM datamill.runs WHERE name = 'seconds' AND state
 is(sql("SELECT next_due <= now() + interval '90 minutes' FROM datamill.jobs WHERE name = 'long'"), 't', '... however long');
 is(sql("SELECT count(*) FROM (SELECT job_id, scheduled_time FROM datamill.runs GROUP BY 1, 2 HAVING count(*) > 1) x"), '0', 'no time has two runs');
 is(sql("SELECT next_due < now() + interval '1 hour 1 second' FROM datamill.jobs WHERE name = 'hourly'"), 't', 'and the next hour is due');
+# Who is late is told once each time, also while nothing starts jobs.
+scheduler('off');
+sql("SELECT datamill.pause(name) FROM datamill.jobs; SELECT datamill.create_job('daily', 'SELECT 1', '0 3 * * *'); SELECT datamill.create_notifier('bell', 'notify', '{\"channel\": \"bell\"}'); SELECT datamill.notify_on('daily', 'late', 'bell')");
+my $wake = "SELECT datamill.set_pool('default', 1000)";
+is(sql("$wake; SELECT count(*) FROM datamill.events WHERE event = 'late'"), "\n0", 'nobody is late');
+for my $days (1, 2)
+{
+	clock($days * 86400 + 4 * 3600);
+	sql($wake);
+	becomes("SELECT count(*) FROM datamill.events e JOIN datamill.jobs j USING (job_id) WHERE event = 'late' AND j.name = 'daily' AND payload ->> 'reason' LIKE '%datamill.scheduler is off%'", $days, "late on day $days");
+	clock($days * 86400 + 4 * 3600 + 120);
+	sql($wake);
+	usleep(500_000);
+	is(sql("SELECT count(*) FROM datamill.events WHERE event = 'late'"), $days, '... and told once');
+}
+scheduler('on');
+becomes("SELECT sum(count) FROM datamill.notifications WHERE notifier = 'bell' AND event = 'late' AND state = 'sent'", '2', 'a notifier tells of it when all goes on again');
+
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP:|segfault|signal 11/, 'no crash');
 $node->stop;
 done_testing();
