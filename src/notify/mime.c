@@ -175,7 +175,7 @@ write_words(StringInfo out, const char *text, const char *special)
 		n = Min(n, (Size) (end - p));
 		for (Size i = 0; i < n; i++)
 			word[i] = (uint8) p[i] < ' ' || p[i] == 0x7f ? ' ' : p[i];
-		encoded_len = pg_b64_encode(word, (int) n, encoded, sizeof(encoded));
+		encoded_len = pg_b64_encode((const void *) word, (int) n, encoded, sizeof(encoded));
 		appendStringInfo(out, "%s=?UTF-8?B?%.*s?=", p == text ? "" : "\r\n ", encoded_len, encoded);
 		p += n;
 	}

@@ -10,6 +10,7 @@
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
 #include "source/exact.h"
 #include "store/store.h"
 
