@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 
 #include "base/catalog.h"
+#include "base/compat.h"
 #include "base/errors.h"
 #include "source/archive.h"
 #include "source/pins.h"
