@@ -61,21 +61,33 @@ sub s3
 	return $out;
 }
 
+# Asks RGW for paths of our own and waits until its log says so; returns the whole lines of the log up to there, from the place $from.
+# RGW answers before it logs, and writes its log later still: by the second mark, all that was answered before the first is in it.
+sub rgw_log
+{
+	my ($from) = @_;
+	my $text;
+	for (1, 2)
+	{
+		my $mark = 'mark' . ++$marks;
+		HTTP::Tiny->new->get("$rgw{http}/$mark");
+		for (my $tries = 0;; $tries++)
+		{
+			die 'RGW wrote no log' if $tries == 1200;
+			$text = slurp_file("$rgw{dir}/client.rgw.a.log", $from);
+			last if $text =~ m{GET /$mark HTTP.*\n};
+			select undef, undef, undef, 0.02;
+		}
+	}
+	return $text =~ s/[^\n]*\z//r;
+}
+
 # Runs a function; returns what RGW's own log says was asked of it meanwhile: "METHOD PATH?QUERY", a string each.
 sub rgw_requests
 {
-	my ($file, $mark) = ("$rgw{dir}/client.rgw.a.log", 'mark' . ++$marks);
-	my $from = -s $file;
+	my $from = length rgw_log(0);
 	$_[0]->();
-	HTTP::Tiny->new->get("$rgw{http}/$mark");
-	for (1 .. 600)
-	{
-		my @requests = map { /beast: .*?"(\w+ \S+) HTTP/ ? $1 : () } split /\n/, slurp_file($file, $from);
-		my ($end) = grep { $requests[$_] =~ m{^GET /$mark} } 0 .. $#requests;
-		return @requests[ 0 .. $end - 1 ] if defined $end;
-		select undef, undef, undef, 0.05;
-	}
-	die 'RGW wrote no log';
+	return grep { !m{^GET /mark\d+$} } map { /beast: .*?"(\w+ \S+) HTTP/ ? $1 : () } split /\n/, rgw_log($from);
 }
 
 # Starts the fault server. Returns (http => URL, https => URL, ca, pid).
