@@ -1,5 +1,5 @@
 /*
- * cursor.c: fetches rows of the current table by tuple id, in ascending order.
+ * cursor.c: fetches rows of the current table by tuple id, the rows of a page one after another.
  *
  * To fetch one row through the table's access method costs a look-up of its page among the shared buffers, a lock of it and
  * a check of visibility. Of one heap, pages are read here instead, each once for all of its rows, and a few of them ahead
@@ -84,11 +84,11 @@ page_read(DmCursor *cursor, CursorPage *page, BlockNumber block)
 	LockBuffer(page->buffer, BUFFER_LOCK_UNLOCK);
 }
 
-/* Lets go of the pages before a block. */
+/* Lets go of the pages before the one with a number. */
 static void
-pages_release(DmCursor *cursor, BlockNumber block)
+pages_release(DmCursor *cursor, uint64 number)
 {
-	for (; cursor->first < cursor->end && cursor->pages[cursor->first % PAGES].block < block; cursor->first++)
+	for (; cursor->first < number; cursor->first++)
 		ReleaseBuffer(cursor->pages[cursor->first % PAGES].buffer);
 }
 
@@ -105,9 +105,13 @@ stray_release(DmCursor *cursor)
 static const CursorPage *
 page_enter(DmCursor *cursor, BlockNumber block)
 {
-	pages_release(cursor, block);
-	if (cursor->first < cursor->end && cursor->pages[cursor->first % PAGES].block == block)
-		return &cursor->pages[cursor->first % PAGES];
+	for (uint64 number = cursor->first; number < cursor->end; number++)
+	{
+		if (cursor->pages[number % PAGES].block != block)
+			continue;
+		pages_release(cursor, number);
+		return &cursor->pages[number % PAGES];
+	}
 	if (!BufferIsValid(cursor->stray.buffer) || cursor->stray.block != block)
 	{
 		stray_release(cursor);
@@ -196,15 +200,14 @@ dm_cursor_prefetch(DmCursor *cursor, uint64 tid)
 
 	if (!cursor->is_heap)
 		return;
-	if (cursor->end == cursor->first || cursor->pages[(cursor->end - 1) % PAGES].block < block)
+	if (cursor->end == cursor->first || cursor->pages[(cursor->end - 1) % PAGES].block != block)
 	{
 		if (cursor->end - cursor->first >= PAGES)
 			return;
 		page_read(cursor, &cursor->pages[cursor->end++ % PAGES], block);
 	}
 	last = &cursor->pages[(cursor->end - 1) % PAGES];
-	if (last->block == block)
-		item_prefetch(last->buffer, (OffsetNumber) (tid & 0xffff), ROW_BYTES);
+	item_prefetch(last->buffer, (OffsetNumber) (tid & 0xffff), ROW_BYTES);
 }
 
 /* Puts a row into the slot. */
@@ -232,7 +235,7 @@ void
 dm_cursor_end(DmCursor *cursor)
 {
 	ExecClearTuple(cursor->slot);
-	pages_release(cursor, InvalidBlockNumber);
+	pages_release(cursor, cursor->end);
 	stray_release(cursor);
 	pfree(cursor);
 }

@@ -1,5 +1,5 @@
 /*
- * cursor.h: fetches rows of the current table by tuple id, in ascending order.
+ * cursor.h: fetches rows of the current table by tuple id, the rows of a page one after another.
  */
 #ifndef DM_CURSOR_H
 #define DM_CURSOR_H
@@ -19,9 +19,9 @@ typedef struct DmCursor DmCursor;
  */
 extern DmCursor *dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTableSlot *slot,
 								 const Buffer *seen, BlockNumber nseen);
-/* Says which row will be fetched soon, each in ascending order. */
+/* Says which row will be fetched soon: in the order in which they will be. */
 extern void dm_cursor_prefetch(DmCursor *cursor, uint64 tid);
-/* Puts the row with a packed tuple id into the slot. Any order works; an ascending one is fast. */
+/* Puts the row with a packed tuple id into the slot. Any order works; one page after another is fast. */
 extern void dm_cursor_fetch(DmCursor *cursor, uint64 tid);
 extern void dm_cursor_end(DmCursor *cursor);
 

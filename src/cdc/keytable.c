@@ -68,7 +68,13 @@ static void entry_spill(DmKeyTable *table, const KeyEntry *entry);
 static void partition_load(DmKeyTable *table, BufFile *file);
 static BufFile *file_make(DmKeyTable *table);
 static void file_rewind(BufFile *file);
-static int tid_compare(const void *a, const void *b);
+
+#define ST_SORT tids_sort
+#define ST_ELEMENT_TYPE uint64
+#define ST_COMPARE(a, b) (*(a) < *(b) ? -1 : *(a) > *(b))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /*
  * Makes an empty table in the current memory context for about `expected` keys, in max_bytes of memory. blocks: how many
@@ -254,7 +260,7 @@ slot_is_unmarked(const DmKeyTable *table, uint64 i)
 	return table->entries[i] != 0 && !(table->marks[i / 8] & (1 << (i % 8)));
 }
 
-/* Returns the packed tuple ids of the partition's entries that were not marked, sorted; palloc'd. */
+/* Returns the packed tuple ids of the partition's entries that were not marked, in no order; palloc'd. */
 uint64 *
 dm_keytable_unmarked(const DmKeyTable *table, uint64 *count)
 {
@@ -270,7 +276,6 @@ dm_keytable_unmarked(const DmKeyTable *table, uint64 *count)
 		if (slot_is_unmarked(table, i))
 			tids[n++] = slot_tid(table, i);
 	}
-	qsort(tids, n, sizeof(uint64), tid_compare);
 	*count = n;
 	return tids;
 }
@@ -515,12 +520,9 @@ file_rewind(BufFile *file)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not rewind a temporary file: %m")));
 }
 
-/* qsort comparator of packed tuple ids. */
-static int
-tid_compare(const void *a, const void *b)
+/* Sorts tuple ids, packed or turned. */
+void
+dm_tids_sort(uint64 *tids, uint64 count)
 {
-	uint64 left = *(const uint64 *) a;
-	uint64 right = *(const uint64 *) b;
-
-	return left < right ? -1 : left > right;
+	tids_sort(tids, count);
 }

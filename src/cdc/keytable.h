@@ -24,6 +24,7 @@ extern int64 dm_keytable_find_next(const DmKeyTable *table, uint64 hash, int64 p
 extern uint64 dm_keytable_tid(const DmKeyTable *table, int64 position);
 extern bool dm_keytable_mark(DmKeyTable *table, int64 position);
 extern uint64 *dm_keytable_unmarked(const DmKeyTable *table, uint64 *count);
+extern void dm_tids_sort(uint64 *tids, uint64 count);
 
 extern void dm_keytable_put_row(DmKeyTable *table, uint64 hash, TupleTableSlot *slot);
 extern bool dm_keytable_next_partition(DmKeyTable *table);
@@ -44,6 +45,19 @@ static inline int
 dm_tid_leaf(uint64 packed)
 {
 	return (int) (packed >> 48);
+}
+
+/* The bits of a packed tuple id below those of the stretch of its table that it lies in: a stretch is 64 MB. */
+#define DM_STRETCH_BITS (16 + 13)
+
+/*
+ * Turns the order of stretches around: what orders by the result comes from the last stretch to the first, but within each
+ * from its first row to its last. Turning once more gives the packed tuple id back. Never 0.
+ */
+static inline uint64
+dm_tid_turn(uint64 packed)
+{
+	return packed ^ ~((UINT64CONST(1) << DM_STRETCH_BITS) - 1);
 }
 
 extern void dm_tid_unpack(uint64 packed, ItemPointer tid);

@@ -8,7 +8,8 @@
  * 2. Hashes only find candidates. Whether keys or values are the same is decided by comparing the values of the two
  *    rows, by the types' own equality, so colliding hashes and rows edited by hand come out right.
  * 3. Source rows are collected in batches, and those with a candidate are compared and written in the order of tuple
- *    ids, so that the pages of current are read and written in order.
+ *    ids, so that the pages of current are read and written in order. A pass over current that ended high is followed by
+ *    one that begins there, and takes stretches of pages downwards: the pages that buffers still hold come first.
  * 4. Each row of current meets at most one source row: a second one with its key raises.
  */
 #include "postgres.h"
@@ -58,6 +59,7 @@ struct DmMatcher
 	TupleTableSlot *old_slot; /* a row of current */
 	DmLeaves *leaves;		  /* current, or its partitions */
 	DmCursor *cursor;		  /* that fetches them by tuple id */
+	uint64 place;			  /* the tuple id that the last pass over them ended with */
 	DmImage *image;			  /* to compare with stored rows as they lie there; NULL if that cannot be */
 	DmStoredRow old;		  /* old_slot and the slots of the row's other parts */
 	DmProbe *sensitive;		  /* finds the row's sensitive part; NULL without one */
@@ -73,16 +75,18 @@ static void keys_add(DmMatcher *matcher, const uint64 *hashes, const uint64 *tid
 static Size batch_bytes(const DmMatcher *matcher);
 static void batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash);
 static void batch_settle(DmMatcher *matcher);
-static int batch_look_up(DmMatcher *matcher);
+static int batch_look_up(DmMatcher *matcher, bool *downwards);
 static void batch_spill_others(DmMatcher *matcher);
 static bool batch_probe(DmMatcher *matcher);
 static void batch_check_duplicates(DmMatcher *matcher);
 static void candidate_settle(DmMatcher *matcher, const DmBufferedRow *row);
 static void row_settle(DmMatcher *matcher, const DmBufferedRow *row);
+static bool pass_is_downwards(const DmMatcher *matcher, uint64 lowest, uint64 highest);
 static void cursor_begin(DmMatcher *matcher);
 static void cursor_end(DmMatcher *matcher);
 static void old_row_fetch(DmMatcher *matcher, uint64 tid);
 static bool columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, int ncolumns);
+static bool unmarked_sort(const DmMatcher *matcher, uint64 *tids, uint64 count);
 static void unmatched_settle(DmMatcher *matcher);
 static bool is_in_scope(DmMatcher *matcher);
 static uint64 key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls);
@@ -308,7 +312,8 @@ current_scan(DmMatcher *matcher)
 						 matcher->keys_blocks);
 	for (int i = 0; i < shape->nkeys; i++)
 		last_key = Max(last_key, shape->current_attribute[shape->keys[i]]);
-	dm_leaves_scan(matcher->leaves, matcher->snapshot);
+	dm_leaves_scan(
+		matcher->leaves, matcher->snapshot, matcher->keys_blocks > 0 && matcher->keys_blocks <= NBuffers / 2);
 	while (dm_leaves_next(matcher->leaves, matcher->old_slot, &leaf))
 	{
 		MemoryContext caller;
@@ -369,6 +374,7 @@ static void
 batch_settle(DmMatcher *matcher)
 {
 	DmRowBuffer *batch = matcher->batch;
+	bool downwards;
 	int first;
 
 	if (!matcher->keys)
@@ -380,7 +386,7 @@ batch_settle(DmMatcher *matcher)
 		MemoryContextSwitchTo(caller);
 		batch_spill_others(matcher);
 	}
-	first = batch_look_up(matcher);
+	first = batch_look_up(matcher, &downwards);
 	if (first < batch->nrows)
 		cursor_begin(matcher);
 	for (int i = first; i < batch->nrows; i++)
@@ -390,17 +396,35 @@ batch_settle(DmMatcher *matcher)
 		CHECK_FOR_INTERRUPTS();
 		if (i + PREFETCH_DISTANCE < batch->nrows)
 		{
-			dm_row_buffer_prefetch(batch, &batch->rows[i + PREFETCH_DISTANCE]);
-			dm_keytable_prefetch_mark(matcher->keys, (int64) batch->rows[i + PREFETCH_DISTANCE].tag);
-			dm_cursor_prefetch(matcher->cursor, batch->rows[i + PREFETCH_DISTANCE].order);
+			DmBufferedRow *ahead = &batch->rows[i + PREFETCH_DISTANCE];
+
+			dm_row_buffer_prefetch(batch, ahead);
+			dm_keytable_prefetch_mark(matcher->keys, (int64) ahead->tag);
+			dm_cursor_prefetch(matcher->cursor, downwards ? dm_tid_turn(ahead->order) : ahead->order);
 		}
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
+		if (downwards)
+			batch->rows[i].order = dm_tid_turn(batch->rows[i].order);
+		matcher->place = batch->rows[i].order;
 		candidate_settle(matcher, &batch->rows[i]);
 		MemoryContextSwitchTo(caller);
 	}
 	cursor_end(matcher);
 	dm_row_buffer_reset(batch);
+}
+
+/*
+ * True if a pass over rows from `lowest` to `highest` shall take its stretches of pages from the last to the first: the last
+ * pass ended nearer to that end, and its pages may be in the buffers still.
+ */
+static bool
+pass_is_downwards(const DmMatcher *matcher, uint64 lowest, uint64 highest)
+{
+	uint64 from_lowest = Max(matcher->place, lowest) - Min(matcher->place, lowest);
+	uint64 from_highest = Max(matcher->place, highest) - Min(matcher->place, highest);
+
+	return from_highest < from_lowest;
 }
 
 /* Begins to fetch rows of current. */
@@ -429,12 +453,14 @@ cursor_end(DmMatcher *matcher)
 
 /*
  * Looks up the keys of the batch, hands new rows on, and sorts the batch so that candidates stand in the order of their
- * places. Returns the index of the first candidate; new rows stand before it.
+ * places, turned if *downwards. Returns the index of the first candidate; new rows stand before it.
  */
 static int
-batch_look_up(DmMatcher *matcher)
+batch_look_up(DmMatcher *matcher, bool *downwards)
 {
 	DmRowBuffer *batch = matcher->batch;
+	uint64 lowest = PG_UINT64_MAX;
+	uint64 highest = 0;
 	int new_rows = 0;
 
 	for (int i = 0; i < batch->nrows; i++)
@@ -449,11 +475,19 @@ batch_look_up(DmMatcher *matcher)
 		if (position != DM_KEY_NONE)
 		{
 			row->order = dm_keytable_tid(matcher->keys, position);
+			lowest = Min(lowest, row->order);
+			highest = Max(highest, row->order);
 			continue;
 		}
 		row->order = 0; /* before every tuple id */
 		new_rows++;
 		dm_apply_insert(matcher->apply, row->values, row->nulls);
+	}
+	*downwards = pass_is_downwards(matcher, lowest, highest);
+	for (int i = 0; i < batch->nrows && *downwards; i++)
+	{
+		if (batch->rows[i].order != 0)
+			batch->rows[i].order = dm_tid_turn(batch->rows[i].order);
 	}
 	dm_row_buffer_sort(batch);
 	return new_rows;
@@ -628,6 +662,26 @@ columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, 
 	return true;
 }
 
+/* Sorts packed tuple ids for a pass over their rows; true if they are turned now. */
+static bool
+unmarked_sort(const DmMatcher *matcher, uint64 *tids, uint64 count)
+{
+	uint64 lowest = PG_UINT64_MAX;
+	uint64 highest = 0;
+	bool downwards;
+
+	for (uint64 i = 0; i < count; i++)
+	{
+		lowest = Min(lowest, tids[i]);
+		highest = Max(highest, tids[i]);
+	}
+	downwards = pass_is_downwards(matcher, lowest, highest);
+	for (uint64 i = 0; i < count && downwards; i++)
+		tids[i] = dm_tid_turn(tids[i]);
+	dm_tids_sort(tids, count);
+	return downwards;
+}
+
 /* The keys of the partition that the source did not bring: their versions end, or they are only counted. */
 static void
 unmatched_settle(DmMatcher *matcher)
@@ -635,6 +689,7 @@ unmatched_settle(DmMatcher *matcher)
 	bool may_close = matcher->spec.mode == DM_MODE_FULL && matcher->spec.close_deletes;
 	uint64 count;
 	uint64 *tids = dm_keytable_unmarked(matcher->keys, &count);
+	bool downwards = unmarked_sort(matcher, tids, count);
 
 	if (!may_close && !matcher->spec.apply.dry_run && !matcher->spec.stamp)
 	{
@@ -654,10 +709,12 @@ unmatched_settle(DmMatcher *matcher)
 		}
 		CHECK_FOR_INTERRUPTS();
 		if (i + PREFETCH_DISTANCE < count)
-			dm_cursor_prefetch(matcher->cursor, tids[i + PREFETCH_DISTANCE]);
+			dm_cursor_prefetch(matcher->cursor,
+							   downwards ? dm_tid_turn(tids[i + PREFETCH_DISTANCE]) : tids[i + PREFETCH_DISTANCE]);
 		MemoryContextReset(matcher->row_context);
 		caller = MemoryContextSwitchTo(matcher->row_context);
-		old_row_fetch(matcher, tids[i]);
+		matcher->place = downwards ? dm_tid_turn(tids[i]) : tids[i];
+		old_row_fetch(matcher, matcher->place);
 		if (may_close && is_in_scope(matcher))
 		{
 			parts_fetch(matcher);

@@ -6,7 +6,7 @@
  *    signs, other spellings, values out of range, garbage) to the type's input function. So results and errors are
  *    those of the input function, whatever the settings, and only the speed differs.
  * 2. No byte outside data[0..len) is read.
- * Dates and times are in convert_time.c.
+ * Dates and times are in convert_time.c, jsonb in convert_jsonb.c.
  */
 #include "postgres.h"
 
@@ -14,7 +14,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 
 #include "base/compat.h"
 #include "rows/convert.h"
@@ -24,9 +23,8 @@
 #include <emmintrin.h>
 #endif
 
-/* Digits that a uint64 and an int64 hold for sure. */
+/* Digits that a uint64 holds for sure. */
 #define DM_UINT64_DIGITS 19
-#define DM_INT64_DIGITS 18
 /* Integers up to 2^53 and powers of ten up to 10^22 are exact in a double. */
 #define DM_DOUBLE_EXACT_INTEGER (UINT64CONST(1) << 53)
 #define DM_DOUBLE_EXACT_POWER 22
@@ -200,32 +198,136 @@ convert_float8(DmConverter *converter, const char *data, int len)
 }
 
 /*
- * numeric and numeric(p,s): numeric_in(). Only what needs no rounding and surely fits the precision; int64 has room for 18
- * digits.
+ * How numeric.c stores a number of up to DM_NUMERIC_TEXT characters: digits in base 10,000 behind two bytes for sign, scale and
+ * weight (the exponent of the first digit). Files of all versions hold it so.
  */
+#define DM_NUMERIC_TEXT 120
+#define DM_NUMERIC_SHORT 0x8000
+#define DM_NUMERIC_NEGATIVE 0x2000
+#define DM_NUMERIC_SCALE_SHIFT 7
+#define DM_NUMERIC_SCALE_MAX 0x3F
+#define DM_NUMERIC_WEIGHT_BITS 0x7F
+/* What a number of so many characters takes at most, whatever stands before and behind its point. */
+#define DM_NUMERIC_BYTES(len) (VARHDRSZ + sizeof(uint16) + sizeof(int16) * ((Size) (len) / 4 + 2))
+
+typedef struct NumericText
+{
+	bool negative;
+	const char *integer;  /* digits before the point, without leading zeros */
+	const char *fraction; /* digits behind it */
+	int nintegers;
+	int nfractions;
+} NumericText;
+
+/* Returns where the digits from `at` on end. */
+static pg_attribute_always_inline const char *
+skip_digits(const char *at, const char *end)
+{
+	while (at < end && (unsigned char) (*at - '0') <= 9)
+		at++;
+	return at;
+}
+
+/* Takes an optional minus and digits with at most one point apart. Returns false for anything else. */
+static pg_attribute_always_inline bool
+parse_numeric(const char *data, int len, NumericText *text)
+{
+	const char *end = data + len;
+	const char *point;
+
+	text->negative = len > 0 && *data == '-';
+	text->integer = data + text->negative;
+	point = skip_digits(text->integer, end);
+	text->fraction = point < end ? point + 1 : end;
+	text->nfractions = (int) (end - text->fraction);
+	if (len > DM_NUMERIC_TEXT || (point < end && *point != '.') || skip_digits(text->fraction, end) != end ||
+		(point == text->integer && text->nfractions == 0))
+		return false;
+	while (text->integer < point && *text->integer == '0')
+		text->integer++;
+	text->nintegers = (int) (point - text->integer);
+	return true;
+}
+
+/* Writes the digits in base 10,000, without zeros before and after; *weight: in, the first one's. Returns how many. */
+static pg_attribute_always_inline int
+pack_numeric(const NumericText *text, int16 *digits, int *weight)
+{
+	static const int16 fill[] = {0, 1000, 100, 10};
+	int16 digit = 0;
+	int count = 0;
+
+	for (int i = 0; i < text->nintegers + text->nfractions; i++)
+	{
+		int behind = i - text->nintegers; /* the place behind the point */
+		char c = behind < 0 ? text->integer[i] : text->fraction[behind];
+
+		digit = digit * 10 + (c - '0');
+		if (behind == text->nfractions - 1 && behind >= 0 && behind % 4 != 3)
+			digit *= fill[behind % 4 + 1];
+		else if ((behind < 0 ? -behind % 4 != 1 : behind % 4 != 3))
+			continue;
+		if (count > 0 || digit != 0)
+			digits[count++] = digit;
+		else
+			(*weight)--;
+		digit = 0;
+	}
+	while (count > 0 && digits[count - 1] == 0)
+		count--;
+	return count;
+}
+
+/* Writes a number with so many digits behind the point (at most DM_NUMERIC_SCALE_MAX) to `result`. */
+static Datum
+numeric_write(const NumericText *text, int scale, char *result)
+{
+	uint16 *header = (uint16 *) VARDATA(result);
+	int weight = (text->nintegers + 3) / 4 - 1;
+	int count = pack_numeric(text, (int16 *) (header + 1), &weight);
+
+	if (count == 0)
+		weight = 0;
+	*header = DM_NUMERIC_SHORT | (text->negative && count > 0 ? DM_NUMERIC_NEGATIVE : 0) |
+			  scale << DM_NUMERIC_SCALE_SHIFT | (weight & DM_NUMERIC_WEIGHT_BITS);
+	SET_VARSIZE(result, VARHDRSZ + sizeof(uint16) + sizeof(int16) * count);
+	return PointerGetDatum(result);
+}
+
+/* Makes a numeric of plain digits, in the current memory context. Returns false for anything else. */
+bool
+dm_numeric_make(const char *data, int len, Datum *value)
+{
+	NumericText text;
+
+	if (!parse_numeric(data, len, &text) || text.nfractions > DM_NUMERIC_SCALE_MAX)
+		return false;
+	*value = numeric_write(&text, text.nfractions, palloc(DM_NUMERIC_BYTES(len)));
+	return true;
+}
+
+/* numeric and numeric(p,s): numeric_in(). Only what needs no rounding and surely fits the precision. */
 static Datum
 convert_numeric(DmConverter *converter, const char *data, int len)
 {
-	Decimal decimal;
-	int64 value;
+	NumericText text;
+	int scale;
 
-	if (!parse_decimal(data, len, &decimal) || decimal.digits > DM_INT64_DIGITS)
+	if (!parse_numeric(data, len, &text))
 		return dm_convert_by_input(converter, data, len);
-	value = decimal.negative ? -(int64) decimal.mantissa : (int64) decimal.mantissa;
+	scale = text.nfractions;
 	if (converter->typmod >= (int32) VARHDRSZ)
 	{
 		/* As numeric.c packs them: precision above, scale (11 bits with sign) below. */
 		int precision = ((converter->typmod - VARHDRSZ) >> 16) & 0xFFFF;
-		int scale = (((converter->typmod - VARHDRSZ) & 0x7FF) ^ 1024) - 1024;
 
-		if (scale < decimal.scale || decimal.digits + scale - decimal.scale > Min(precision, DM_INT64_DIGITS))
+		scale = (((converter->typmod - VARHDRSZ) & 0x7FF) ^ 1024) - 1024;
+		if (scale < text.nfractions || text.nintegers > precision - scale)
 			return dm_convert_by_input(converter, data, len);
-		for (; decimal.scale < scale; decimal.scale++)
-			value *= 10;
 	}
-	if (decimal.scale == 0)
-		return NumericGetDatum(int64_to_numeric(value));
-	return NumericGetDatum(int64_div_fast_to_numeric(value, decimal.scale));
+	if (scale > DM_NUMERIC_SCALE_MAX)
+		return dm_convert_by_input(converter, data, len);
+	return numeric_write(&text, scale, converter_scratch(converter, DM_NUMERIC_BYTES(len)));
 }
 
 /* boolean: boolin(). The spellings of COPY and of most writers. */
@@ -366,6 +468,7 @@ converter_function(Oid type, int32 typmod)
 		case DATEOID: return dm_convert_date;
 		case INT8OID: return convert_int8;
 		case FLOAT8OID: return convert_float8;
+		case JSONBOID: return dm_convert_jsonb;
 		case TIMESTAMPOID: return dm_convert_timestamp;
 		case TIMESTAMPTZOID: return dm_convert_timestamptz;
 		default: return dm_convert_by_input;

@@ -34,6 +34,7 @@ struct DmLeaves
 	int count;
 	Leaf *leaves;
 	Snapshot snapshot;
+	bool keep;			/* the scan shall leave its pages in the buffers */
 	TableScanDesc scan; /* of one leaf; NULL outside of a scan */
 	int scanned;		/* which */
 };
@@ -139,10 +140,11 @@ dm_leaves_take(DmLeaves *leaves, int leaf, TupleTableSlot *slot)
 	(void) row_take(&leaves->leaves[leaf], slot);
 }
 
-/* Begins to read all rows. */
+/* Begins to read all rows. keep: its pages are worth the room among the buffers, since they are wanted again. */
 void
-dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot)
+dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot, bool keep)
 {
+	leaves->keep = keep;
 	leaves->snapshot = snapshot;
 	leaves->scanned = 0;
 	leaf_scan(leaves);
@@ -155,7 +157,8 @@ leaf_scan(DmLeaves *leaves)
 	MemoryContext caller = MemoryContextSwitchTo(leaves->context);
 
 	leaves->scan = leaves->scanned < leaves->count
-					   ? table_beginscan(leaves->leaves[leaves->scanned].rel, leaves->snapshot, 0, NULL)
+					   ? table_beginscan_strat(
+							 leaves->leaves[leaves->scanned].rel, leaves->snapshot, 0, NULL, !leaves->keep, true)
 					   : NULL;
 	MemoryContextSwitchTo(caller);
 }

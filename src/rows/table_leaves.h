@@ -23,7 +23,7 @@ extern int dm_leaves_count(const DmLeaves *leaves);
 extern Relation dm_leaves_relation(const DmLeaves *leaves, int leaf);
 extern TupleTableSlot *dm_leaves_slot(const DmLeaves *leaves, int leaf);
 extern void dm_leaves_take(DmLeaves *leaves, int leaf, TupleTableSlot *slot);
-extern void dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot);
+extern void dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot, bool keep);
 extern bool dm_leaves_next(DmLeaves *leaves, TupleTableSlot *slot, int *leaf);
 extern void dm_leaves_scan_end(DmLeaves *leaves);
 extern bool dm_leaves_fetch(DmLeaves *leaves, int leaf, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot);

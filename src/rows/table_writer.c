@@ -65,7 +65,7 @@ dm_writers_end(void)
  * Opens a writer on rel, which the caller holds open with at least ROW EXCLUSIVE lock, in the current memory context;
  * the active snapshot must stay until the writer is closed. updated_columns (attribute numbers offset by
  * FirstLowInvalidHeapAttributeNumber) are those that updates may change, or NULL if there will be no updates. new_table:
- * the table was created in this transaction and holds nothing yet. Raises for relations that cannot be written so.
+ * the table was created in this transaction and holds nothing yet; its rows are frozen where they can be. Raises for relations that cannot be written so.
  */
 DmTableWriter *
 dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)
@@ -102,6 +102,10 @@ writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table, bool
 	dm_eval_plan_qual_init(writer->epq, estate);
 	writer->updates = updated_columns != NULL;
 	writer->options = new_table ? TABLE_INSERT_SKIP_FSM : 0;
+	/* what dies with this subtransaction can be frozen: then no later reader has to write that the rows are committed */
+	if (new_table && writer->bulk && rel->rd_rel->relkind == RELKIND_RELATION &&
+		rel->rd_createSubid == GetCurrentSubTransactionId())
+		writer->options |= TABLE_INSERT_FROZEN;
 	writer->silent = !triggers;
 	result_make(writer, 1, NULL, triggers);
 	if (triggers)

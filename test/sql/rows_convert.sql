@@ -85,6 +85,13 @@ CREATE FUNCTION decimals(count int, before int, behind int) RETURNS text[] LANGU
     JOIN unnest(numbers(count, behind)) WITH ORDINALITY y(b, i) USING (i)
 $$;
 SELECT * FROM compare_type('numeric', odd_numbers() || decimals(300, 12, 9) || '{.,-.,-.5,5.,-0.000,0.0000,0.00000000,1234.5678,1.00000000,00.10}'::text[]);
+SELECT * FROM compare_type('numeric', decimals(150, 60, 40) || decimals(150, 30, 70)
+  || ARRAY(SELECT (i * 7919 % 1000000007)::numeric / (10 ^ (i % 9))::numeric || '' FROM generate_series(1, 100) i)
+  || ARRAY(SELECT '0.' || repeat('0', i) || '12345' || repeat('0', i % 5) FROM generate_series(0, 66) i)
+  || ARRAY(SELECT '-' || i || repeat('0', i) || '.' || repeat('0', i % 9) FROM generate_series(1, 80) i)
+  || ARRAY[repeat('9', 119), repeat('9', 120), repeat('9', 121), '-' || repeat('9', 120), '0.' || repeat('9', 62), '0.' || repeat('9', 63), '0.' || repeat('9', 64),
+    repeat('0', 118) || '7', repeat('0', 200) || '7.50', '1..2', '1.2.3', '-.', '.-1', '12.3e', '1 .5', '0009.0900', '10000', '9999', '0.0001', '0.00010000', '0.9999']);
+SELECT * FROM compare_type('numeric(40,20)', decimals(100, 22, 22));
 SELECT * FROM compare_type('numeric(6,2)', odd_numbers() || numbers(50, 6) || decimals(100, 5, 3) || '{0,0.0,00001,9999.99,9999.995,10000,09999.9}'::text[]);
 SELECT * FROM compare_type('numeric(20,4)', odd_numbers() || decimals(100, 18, 5));
 SELECT * FROM compare_type('numeric(3,5)', '{0,0.001,0.00999,0.01,0.1}');
@@ -125,11 +132,39 @@ SELECT * FROM compare_type('timestamptz(0)', times());
 SELECT * FROM compare_type('time', '{10:11:12,25:00,""}');
 SELECT * FROM compare_type('interval', '{1 day,x}');
 SELECT * FROM compare_type('jsonb', '{"{\"a\": 1}",1,x,""}');
+-- Objects and arrays in many spellings, and with now and then something wrong with them.
+CREATE FUNCTION random_json(depth int) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  blank text := (ARRAY['', '', '', ' ', E'\n\t ', E'\r'])[1 + floor(random() * 6)::int];
+  members text[];
+BEGIN
+  IF random() < 0.4 OR depth = 0 THEN
+    RETURN blank || CASE floor(random() * 6)::int
+      WHEN 0 THEN coalesce((ARRAY['tru', 'nullx', 'TRUE', 'nul', '""', 'NaN'])[floor(random() * 300)::int], (ARRAY['true', 'false', 'null'])[1 + floor(random() * 3)::int])
+      WHEN 1 THEN '"' || left(md5(random()::text), floor(random() * 9)::int) || coalesce((ARRAY['ü☃𝄞', '\n', '\u00e9', '\ud834\udd1e', ' ', '/', '\x', ''''])[floor(random() * 100)::int], '') || '"'
+      WHEN 2 THEN floor((random() - 0.5) * 10 ^ floor(random() * 25))::numeric::text
+      WHEN 3 THEN ((random() - 0.5) * 1000)::numeric::text || repeat('0', floor(random() * 3)::int)
+      WHEN 4 THEN coalesce((ARRAY['1e5', '1.5E-3', '01', '1.', '.5', '-', '+1', '0x1', '1_0', '1e400', repeat('7', 130), '0.' || repeat('0', 70) || '1'])[floor(random() * 200)::int], (ARRAY['0', '-0', '-0.0', '0.10', '-1.000'])[1 + floor(random() * 5)::int])
+      ELSE '"' || chr(97 + floor(random() * 5)::int) || '"' END || blank;
+  END IF;
+  members := ARRAY(SELECT random_json(depth - 1) FROM generate_series(1, floor(random() ^ 3 * 40)::int));
+  IF random() < 0.4 THEN
+    RETURN blank || '[' || blank || array_to_string(members, ',') || ']' || blank;
+  END IF;
+  RETURN '{' || coalesce((SELECT string_agg(blank || '"' || repeat(chr(97 + floor(random() * 6)::int), floor(random() * 4)::int) || '"' || blank || ':' || m, ',') FROM unnest(members) m), '') || '}' || blank;
+END $$;
+CREATE TABLE before AS SELECT * FROM counts;
+SELECT * FROM compare_type('jsonb', ARRAY(SELECT j FROM (SELECT coalesce(random_json(1 + i % 4), '{}') j FROM generate_series(1, 700) i) x WHERE length(j) < 20000));
+SELECT c.good - b.good > 300 AS many_good, c.bad - b.bad > 30 AS many_bad FROM counts c, before b;
+SELECT * FROM compare_type('jsonb', ARRAY['{', '}', '[', ']', '[]', '{}', '[1', '[1,', '[1,]', '[,1]', '{"a"', '{"a":', '{"a":1', '{"a":1,', '{"a":1,}', '{a:1}', '{"a" 1}', '{"a":1]', '[1}', '[1]x', '[1] x',
+  '["', '["a', '["a"', '{"a":1}{"b":2}', '[1][2]', '["a":1]', '{"b":1,"a":2,"b":3}', '{"b":1,"b":{"c":[]},"aa":null,"c":true}', '{"":0," ":1}', '[[[[[[[[[[1]]]]]]]]]]', '[[[[[[[[1]]]]]]]]',
+  '[' || repeat('1,', 31) || '2]', '[' || repeat('1,', 32) || '2]', '["' || repeat('x', 70000) || '"]', '[truefalse]', '[true false]', '[-]', '[--1]', '[1-1]', '[00]', '[1.2.3]', E'["a\nb"]', E'["a\x7f"]', ' [ 1 , 2 ] ']
+  || ARRAY(SELECT (SELECT '{' || string_agg(format('"%s":%s', md5(i::text), i), ',') || '}' FROM generate_series(1, n) i) FROM generate_series(31, 34) n));
 SELECT * FROM compare_type('int[]', '{"{1,2}",x}');
 SELECT * FROM compare_type('bytea', '{\\\\x00ff,\\\\x0,abc}');
 SELECT * FROM compare_type('small', '{1,10,x}');
 SELECT * FROM compare_type('mood', '{ok,happy}');
-SELECT good > 3000 AS many_good, bad > 2000 AS many_bad FROM counts;
+SELECT good > 3000 AS many_good, bad > 1000 AS many_bad FROM counts;
 
 -- NULL goes through the input function of a domain, which may refuse it.
 CREATE FOREIGN TABLE nulls (value filled, other int) SERVER convert_lake OPTIONS (url 's3://codec/values.csv', format 'csv', header 'true', null 'N');
