@@ -24,6 +24,7 @@
 
 #include "base/large.h"
 #include "cdc/keytable.h"
+#include "rows/row_file.h"
 
 #define MAX_PARTITIONS 1024
 #define MIN_CAPACITY 1024
@@ -55,7 +56,7 @@ struct DmKeyTable
 	int partition;	 /* the one in memory */
 	bool can_split;	 /* false once splitting moved nothing: all hashes are alike */
 	BufFile **entry_files;
-	BufFile **row_files;
+	DmRowFile **row_files;
 };
 
 static void entries_make(DmKeyTable *table, uint64 capacity);
@@ -94,7 +95,7 @@ dm_keytable_make(Size max_bytes, uint64 expected, BlockNumber blocks)
 	table->npartitions = 1;
 	table->can_split = true;
 	table->entry_files = palloc0(sizeof(BufFile *) * MAX_PARTITIONS);
-	table->row_files = palloc0(sizeof(BufFile *) * MAX_PARTITIONS);
+	table->row_files = palloc0(sizeof(DmRowFile *) * MAX_PARTITIONS);
 	entries_make(table, Min(Max(expected / 2 * 3, MIN_CAPACITY), capacity_limit(table)));
 	return table;
 }
@@ -285,15 +286,11 @@ void
 dm_keytable_put_row(DmKeyTable *table, uint64 hash, TupleTableSlot *slot)
 {
 	int partition = code_partition(table, code_make(table, hash));
-	bool should_free;
-	MinimalTuple tuple = ExecFetchSlotMinimalTuple(slot, &should_free);
 
 	Assert(partition > table->partition);
 	if (!table->row_files[partition])
-		table->row_files[partition] = file_make(table);
-	BufFileWrite(table->row_files[partition], tuple, tuple->t_len);
-	if (should_free)
-		pfree(tuple);
+		table->row_files[partition] = dm_row_file_make(table->context);
+	dm_row_file_put(table->row_files[partition], slot, 0, hash);
 }
 
 /*
@@ -306,7 +303,7 @@ dm_keytable_next_partition(DmKeyTable *table)
 	BufFile **entries;
 
 	if (table->row_files[table->partition])
-		BufFileClose(table->row_files[table->partition]);
+		dm_row_file_close(table->row_files[table->partition]);
 	table->row_files[table->partition] = NULL;
 	if (table->partition + 1 >= table->npartitions)
 		return false;
@@ -322,28 +319,18 @@ dm_keytable_next_partition(DmKeyTable *table)
 		*entries = NULL;
 	}
 	if (table->row_files[table->partition])
-		file_rewind(table->row_files[table->partition]);
+		dm_row_file_rewind(table->row_files[table->partition]);
 	return true;
 }
 
-/* Reads the partition's next set-aside row into slot (of minimal tuples); false at the end. */
+/* Reads the partition's next set-aside row into slot (of minimal tuples), and the hash of its key; false at the end. */
 bool
-dm_keytable_get_row(DmKeyTable *table, TupleTableSlot *slot)
+dm_keytable_get_row(DmKeyTable *table, TupleTableSlot *slot, uint64 *hash)
 {
-	BufFile *file = table->row_files[table->partition];
-	uint32 length;
-	size_t rest;
-	MinimalTuple tuple;
+	DmRowFile *file = table->row_files[table->partition];
+	uint64 order;
 
-	if (!file || BufFileRead(file, &length, sizeof(length)) != sizeof(length))
-		return false;
-	tuple = palloc(length);
-	tuple->t_len = length;
-	rest = length - sizeof(length);
-	if (BufFileRead(file, (char *) tuple + sizeof(length), rest) != rest)
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not read a temporary file: too few bytes")));
-	ExecStoreMinimalTuple(tuple, slot, true);
-	return true;
+	return file && dm_row_file_get(file, slot, &order, hash);
 }
 
 /* Returns the bytes of memory that the table takes. */
@@ -520,9 +507,24 @@ file_rewind(BufFile *file)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not rewind a temporary file: %m")));
 }
 
-/* Sorts tuple ids, packed or turned. */
-void
-dm_tids_sort(uint64 *tids, uint64 count)
+/*
+ * Sorts packed tuple ids for a pass over their rows that comes after one that ended at `place`. True if they are turned now.
+ */
+bool
+dm_tids_sort(uint64 *tids, uint64 count, uint64 place)
 {
+	uint64 lowest = PG_UINT64_MAX;
+	uint64 highest = 0;
+	bool downwards;
+
+	for (uint64 i = 0; i < count; i++)
+	{
+		lowest = Min(lowest, tids[i]);
+		highest = Max(highest, tids[i]);
+	}
+	downwards = count > 0 && dm_pass_is_downwards(place, lowest, highest);
+	for (uint64 i = 0; i < count && downwards; i++)
+		tids[i] = dm_tid_turn(tids[i]);
 	tids_sort(tids, count);
+	return downwards;
 }

@@ -24,11 +24,11 @@ extern int64 dm_keytable_find_next(const DmKeyTable *table, uint64 hash, int64 p
 extern uint64 dm_keytable_tid(const DmKeyTable *table, int64 position);
 extern bool dm_keytable_mark(DmKeyTable *table, int64 position);
 extern uint64 *dm_keytable_unmarked(const DmKeyTable *table, uint64 *count);
-extern void dm_tids_sort(uint64 *tids, uint64 count);
+extern bool dm_tids_sort(uint64 *tids, uint64 count, uint64 place);
 
 extern void dm_keytable_put_row(DmKeyTable *table, uint64 hash, TupleTableSlot *slot);
 extern bool dm_keytable_next_partition(DmKeyTable *table);
-extern bool dm_keytable_get_row(DmKeyTable *table, TupleTableSlot *slot);
+extern bool dm_keytable_get_row(DmKeyTable *table, TupleTableSlot *slot, uint64 *hash);
 extern Size dm_keytable_bytes(const DmKeyTable *table);
 extern int dm_keytable_partitions(const DmKeyTable *table);
 
@@ -58,6 +58,19 @@ static inline uint64
 dm_tid_turn(uint64 packed)
 {
 	return packed ^ ~((UINT64CONST(1) << DM_STRETCH_BITS) - 1);
+}
+
+/*
+ * True if a pass over rows from `lowest` to `highest` shall take its stretches from the last to the first: the pass before ended
+ * at `place`, nearer to that end, and its pages may be in the buffers still.
+ */
+static inline bool
+dm_pass_is_downwards(uint64 place, uint64 lowest, uint64 highest)
+{
+	uint64 from_lowest = Max(place, lowest) - Min(place, lowest);
+	uint64 from_highest = Max(place, highest) - Min(place, highest);
+
+	return from_highest < from_lowest;
 }
 
 extern void dm_tid_unpack(uint64 packed, ItemPointer tid);

@@ -9,7 +9,8 @@
  *    rows, by the types' own equality, so colliding hashes and rows edited by hand come out right.
  * 3. Source rows are collected in batches, and those with a candidate are compared and written in the order of tuple
  *    ids, so that the pages of current are read and written in order. A pass over current that ended high is followed by
- *    one that begins there, and takes stretches of pages downwards: the pages that buffers still hold come first.
+ *    one that begins there, and takes stretches of pages downwards: the pages that buffers still hold come first. Batches
+ *    that would visit all pages of a current larger than the buffers are set aside by place, and worked off at the end.
  * 4. Each row of current meets at most one source row: a second one with its key raises.
  */
 #include "postgres.h"
@@ -30,6 +31,7 @@
 #include "cdc/image.h"
 #include "cdc/keytable.h"
 #include "cdc/match.h"
+#include "cdc/places.h"
 #include "cdc/probe.h"
 #include "rows/row_buffer.h"
 #include "rows/table_leaves.h"
@@ -63,7 +65,10 @@ struct DmMatcher
 	DmImage *image;			  /* to compare with stored rows as they lie there; NULL if that cannot be */
 	DmStoredRow old;		  /* old_slot and the slots of the row's other parts */
 	DmProbe *sensitive;		  /* finds the row's sensitive part; NULL without one */
-	TupleTableSlot *spilled;  /* a source row, to and from temporary files */
+	TupleTableSlot *aside;	  /* a row of the batch, on its way to a temporary file */
+	TupleTableSlot *spilled;  /* a source row from one */
+	DmPlaces *places;		  /* rows set aside by the place of their candidate; NULL before there are any */
+	int64 set_aside;		  /* how many */
 	AttrNumber compared;	  /* highest attribute of current that comparisons need */
 	uint64 hash_mask;
 	MemoryContext row_context; /* reset for each row */
@@ -75,18 +80,20 @@ static void keys_add(DmMatcher *matcher, const uint64 *hashes, const uint64 *tid
 static Size batch_bytes(const DmMatcher *matcher);
 static void batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash);
 static void batch_settle(DmMatcher *matcher);
-static int batch_look_up(DmMatcher *matcher, bool *downwards);
+static int batch_look_up(DmMatcher *matcher);
+static bool batch_sort(DmMatcher *matcher);
+static void batch_compare(DmMatcher *matcher, int first, bool downwards);
+static void batch_set_aside(DmMatcher *matcher, int first, bool downwards);
+static void places_settle(DmMatcher *matcher);
+static TupleTableSlot *batch_slot(DmMatcher *matcher, const DmBufferedRow *row);
 static void batch_spill_others(DmMatcher *matcher);
 static bool batch_probe(DmMatcher *matcher);
-static void batch_check_duplicates(DmMatcher *matcher);
 static void candidate_settle(DmMatcher *matcher, const DmBufferedRow *row);
 static void row_settle(DmMatcher *matcher, const DmBufferedRow *row);
-static bool pass_is_downwards(const DmMatcher *matcher, uint64 lowest, uint64 highest);
 static void cursor_begin(DmMatcher *matcher);
 static void cursor_end(DmMatcher *matcher);
 static void old_row_fetch(DmMatcher *matcher, uint64 tid);
 static bool columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, int ncolumns);
-static bool unmarked_sort(const DmMatcher *matcher, uint64 *tids, uint64 count);
 static void unmatched_settle(DmMatcher *matcher);
 static bool is_in_scope(DmMatcher *matcher);
 static uint64 key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls);
@@ -110,6 +117,7 @@ dm_matcher_begin(const DmMatcherSpec *spec)
 		AllocSetContextCreate(CurrentMemoryContext, "datamill merge row", ALLOCSET_DEFAULT_SIZES);
 	matcher->old_slot = table_slot_create(spec->apply.current[0], NULL);
 	matcher->leaves = dm_leaves_open(spec->apply.current[0]);
+	matcher->aside = MakeSingleTupleTableSlot(shape->wanted, &TTSOpsVirtual);
 	matcher->spilled = MakeSingleTupleTableSlot(shape->wanted, &TTSOpsMinimalTuple);
 	matcher->hash_mask = dm_guc_hash_bits >= 64 ? ~UINT64CONST(0) : (UINT64CONST(1) << dm_guc_hash_bits) - 1;
 	for (int i = 0; i < shape->wanted->natts; i++)
@@ -247,25 +255,29 @@ dm_matcher_finish(DmMatcher *matcher)
 		live_rows = matcher->spec.live_rows;
 	else if (!matcher->spec.apply.new_dataset)
 	{
+		uint64 hash;
+
 		batch_settle(matcher);
+		places_settle(matcher);
 		unmatched_settle(matcher);
 		while (dm_keytable_next_partition(matcher->keys))
 		{
-			while (dm_keytable_get_row(matcher->keys, matcher->spilled))
+			while (dm_keytable_get_row(matcher->keys, matcher->spilled, &hash))
 			{
 				CHECK_FOR_INTERRUPTS();
 				slot_getallattrs(matcher->spilled);
-				batch_add(matcher,
-						  matcher->spilled,
-						  key_hash64(matcher, matcher->spilled->tts_values, matcher->spilled->tts_isnull));
+				batch_add(matcher, matcher->spilled, hash);
 			}
 			batch_settle(matcher);
+			places_settle(matcher);
 			unmatched_settle(matcher);
 		}
 		ereport(DEBUG1,
-				(errmsg_internal("datamill: keys of \"%s\" were matched in %d partitions",
+				(errmsg_internal("datamill: keys of \"%s\" were matched in %d partitions, " INT64_FORMAT
+								 " rows were set aside by place",
 								 RelationGetRelationName(matcher->spec.apply.current[0]),
-								 dm_keytable_partitions(matcher->keys))));
+								 dm_keytable_partitions(matcher->keys),
+								 matcher->set_aside)));
 		dm_deletes_check(&matcher->spec, matcher->current_rows);
 		live_rows = matcher->current_rows;
 	}
@@ -277,6 +289,7 @@ dm_matcher_finish(DmMatcher *matcher)
 	}
 	ExecDropSingleTupleTableSlot(matcher->old_slot);
 	dm_leaves_close(matcher->leaves);
+	ExecDropSingleTupleTableSlot(matcher->aside);
 	ExecDropSingleTupleTableSlot(matcher->spilled);
 	return live_rows + counts->inserted - counts->deleted;
 }
@@ -368,7 +381,7 @@ batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash)
 
 /*
  * Works off the batch: rows with an unknown key are new; the others are compared with their rows of current, in the
- * order of their places, and applied where they differ.
+ * order of their places, and applied where they differ, or set aside.
  */
 static void
 batch_settle(DmMatcher *matcher)
@@ -386,7 +399,21 @@ batch_settle(DmMatcher *matcher)
 		MemoryContextSwitchTo(caller);
 		batch_spill_others(matcher);
 	}
-	first = batch_look_up(matcher, &downwards);
+	first = batch_look_up(matcher);
+	downwards = batch_sort(matcher);
+	if (matcher->keys_blocks > NBuffers / 2 && dm_places_are_apart(&batch->rows[first], batch->nrows - first))
+		batch_set_aside(matcher, first, downwards);
+	else
+		batch_compare(matcher, first, downwards);
+	dm_row_buffer_reset(batch);
+}
+
+/* Compares the rows of the sorted batch, from that index on, with their rows of current, and applies what differs. */
+static void
+batch_compare(DmMatcher *matcher, int first, bool downwards)
+{
+	DmRowBuffer *batch = matcher->batch;
+
 	if (first < batch->nrows)
 		cursor_begin(matcher);
 	for (int i = first; i < batch->nrows; i++)
@@ -411,20 +438,70 @@ batch_settle(DmMatcher *matcher)
 		MemoryContextSwitchTo(caller);
 	}
 	cursor_end(matcher);
-	dm_row_buffer_reset(batch);
 }
 
-/*
- * True if a pass over rows from `lowest` to `highest` shall take its stretches of pages from the last to the first: the last
- * pass ended nearer to that end, and its pages may be in the buffers still.
- */
-static bool
-pass_is_downwards(const DmMatcher *matcher, uint64 lowest, uint64 highest)
+/* Sets the rows of the sorted batch aside, from that index on. */
+static void
+batch_set_aside(DmMatcher *matcher, int first, bool downwards)
 {
-	uint64 from_lowest = Max(matcher->place, lowest) - Min(matcher->place, lowest);
-	uint64 from_highest = Max(matcher->place, highest) - Min(matcher->place, highest);
+	DmRowBuffer *batch = matcher->batch;
 
-	return from_highest < from_lowest;
+	if (!matcher->places)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(matcher));
+
+		matcher->places = dm_places_make(matcher->keys_blocks,
+										 (double) matcher->current_rows,
+										 batch_bytes(matcher) / batch->nrows + 1,
+										 batch_bytes(matcher));
+		MemoryContextSwitchTo(caller);
+	}
+	matcher->set_aside += batch->nrows - first;
+	for (int i = first; i < batch->nrows; i++)
+	{
+		const DmBufferedRow *row = &batch->rows[i];
+
+		CHECK_FOR_INTERRUPTS();
+		dm_places_put(
+			matcher->places, batch_slot(matcher, row), downwards ? dm_tid_turn(row->order) : row->order, row->tag);
+	}
+}
+
+/* Works off the rows that were set aside, one stretch of current after another. */
+static void
+places_settle(DmMatcher *matcher)
+{
+	uint64 middle = (uint64) matcher->keys_blocks / 2 << 16;
+	uint64 tid;
+	uint64 tag;
+
+	while (matcher->places && dm_places_next(matcher->places, matcher->place > middle))
+	{
+		while (dm_places_get(matcher->places, matcher->spilled, &tid, &tag))
+		{
+			CHECK_FOR_INTERRUPTS();
+			slot_getallattrs(matcher->spilled);
+			if (dm_row_buffer_add(
+					matcher->batch, matcher->spilled->tts_values, matcher->spilled->tts_isnull, tid, tag))
+				continue;
+			batch_compare(matcher, 0, batch_sort(matcher));
+			dm_row_buffer_reset(matcher->batch);
+		}
+		batch_compare(matcher, 0, batch_sort(matcher));
+		dm_row_buffer_reset(matcher->batch);
+	}
+}
+
+/* Returns a slot with a row of the batch, whose values stay there. */
+static TupleTableSlot *
+batch_slot(DmMatcher *matcher, const DmBufferedRow *row)
+{
+	TupleTableSlot *slot = matcher->aside;
+
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, row->values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
+	memcpy(slot->tts_isnull, row->nulls, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	return ExecStoreVirtualTuple(slot);
 }
 
 /* Begins to fetch rows of current. */
@@ -452,15 +529,13 @@ cursor_end(DmMatcher *matcher)
 }
 
 /*
- * Looks up the keys of the batch, hands new rows on, and sorts the batch so that candidates stand in the order of their
- * places, turned if *downwards. Returns the index of the first candidate; new rows stand before it.
+ * Looks up the keys of the batch, and hands new rows on. Returns how many they are; their order is 0, that of the others the
+ * place of their candidate.
  */
 static int
-batch_look_up(DmMatcher *matcher, bool *downwards)
+batch_look_up(DmMatcher *matcher)
 {
 	DmRowBuffer *batch = matcher->batch;
-	uint64 lowest = PG_UINT64_MAX;
-	uint64 highest = 0;
 	int new_rows = 0;
 
 	for (int i = 0; i < batch->nrows; i++)
@@ -475,22 +550,42 @@ batch_look_up(DmMatcher *matcher, bool *downwards)
 		if (position != DM_KEY_NONE)
 		{
 			row->order = dm_keytable_tid(matcher->keys, position);
-			lowest = Min(lowest, row->order);
-			highest = Max(highest, row->order);
 			continue;
 		}
 		row->order = 0; /* before every tuple id */
 		new_rows++;
 		dm_apply_insert(matcher->apply, row->values, row->nulls);
 	}
-	*downwards = pass_is_downwards(matcher, lowest, highest);
-	for (int i = 0; i < batch->nrows && *downwards; i++)
+	return new_rows;
+}
+
+/*
+ * Sorts the batch for a pass over current: candidates stand in the order of their places, behind the rows without one. True
+ * if their places are turned now.
+ */
+static bool
+batch_sort(DmMatcher *matcher)
+{
+	DmRowBuffer *batch = matcher->batch;
+	uint64 lowest = PG_UINT64_MAX;
+	uint64 highest = 0;
+	bool downwards;
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		if (batch->rows[i].order == 0)
+			continue;
+		lowest = Min(lowest, batch->rows[i].order);
+		highest = Max(highest, batch->rows[i].order);
+	}
+	downwards = highest > 0 && dm_pass_is_downwards(matcher->place, lowest, highest);
+	for (int i = 0; i < batch->nrows && downwards; i++)
 	{
 		if (batch->rows[i].order != 0)
 			batch->rows[i].order = dm_tid_turn(batch->rows[i].order);
 	}
 	dm_row_buffer_sort(batch);
-	return new_rows;
+	return downwards;
 }
 
 /* Sets aside the rows of the batch that do not belong to the partition in memory, and keeps the others. */
@@ -498,7 +593,6 @@ static void
 batch_spill_others(DmMatcher *matcher)
 {
 	DmRowBuffer *batch = matcher->batch;
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(matcher->spec.apply.shape->wanted, &TTSOpsVirtual);
 	int kept = 0;
 
 	for (int i = 0; i < batch->nrows; i++)
@@ -510,14 +604,9 @@ batch_spill_others(DmMatcher *matcher)
 			batch->rows[kept++] = *row;
 			continue;
 		}
-		ExecClearTuple(slot);
-		memcpy(slot->tts_values, row->values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
-		memcpy(slot->tts_isnull, row->nulls, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-		ExecStoreVirtualTuple(slot);
-		dm_keytable_put_row(matcher->keys, row->tag, slot);
+		dm_keytable_put_row(matcher->keys, row->tag, batch_slot(matcher, row));
 	}
 	batch->nrows = kept;
-	ExecDropSingleTupleTableSlot(slot);
 }
 
 /*
@@ -537,7 +626,7 @@ batch_probe(DmMatcher *matcher)
 	probe = dm_probe_begin(matcher->spec.apply.current[0], matcher->spec.apply.shape->parts[0], matcher->snapshot);
 	if (!probe)
 		return false;
-	batch_check_duplicates(matcher);
+	dm_duplicates_check(matcher->spec.apply.shape, batch);
 	for (int i = 0; i < batch->nrows; i++)
 	{
 		DmBufferedRow *row = &batch->rows[i];
@@ -560,38 +649,6 @@ batch_probe(DmMatcher *matcher)
 	dm_probe_end(probe);
 	counts->missing += Max(matcher->spec.live_rows - counts->updated - counts->unchanged, 0);
 	return true;
-}
-
-/* Raises if two rows of the batch have one key; sorts the batch by key hash. */
-static void
-batch_check_duplicates(DmMatcher *matcher)
-{
-	const DmShape *shape = matcher->spec.apply.shape;
-	DmRowBuffer *batch = matcher->batch;
-
-	for (int i = 0; i < batch->nrows; i++)
-		batch->rows[i].order = batch->rows[i].tag;
-	dm_row_buffer_sort(batch);
-	for (int i = 0; i < batch->nrows; i++)
-	{
-		for (int j = i + 1; j < batch->nrows && batch->rows[j].order == batch->rows[i].order; j++)
-		{
-			bool is_same = true;
-
-			for (int k = 0; k < shape->nkeys && is_same; k++)
-			{
-				int key = shape->keys[k];
-
-				is_same = dm_value_equal(&shape->ops->columns[key],
-										 batch->rows[i].values[key],
-										 batch->rows[i].nulls[key],
-										 batch->rows[j].values[key],
-										 batch->rows[j].nulls[key]);
-			}
-			if (is_same)
-				dm_raise_duplicate_key(shape, batch->rows[j].values, batch->rows[j].nulls);
-		}
-	}
 }
 
 /* Finds the row of current with the candidate's key among those with its hash, and settles the two. */
@@ -662,26 +719,6 @@ columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, 
 	return true;
 }
 
-/* Sorts packed tuple ids for a pass over their rows; true if they are turned now. */
-static bool
-unmarked_sort(const DmMatcher *matcher, uint64 *tids, uint64 count)
-{
-	uint64 lowest = PG_UINT64_MAX;
-	uint64 highest = 0;
-	bool downwards;
-
-	for (uint64 i = 0; i < count; i++)
-	{
-		lowest = Min(lowest, tids[i]);
-		highest = Max(highest, tids[i]);
-	}
-	downwards = pass_is_downwards(matcher, lowest, highest);
-	for (uint64 i = 0; i < count && downwards; i++)
-		tids[i] = dm_tid_turn(tids[i]);
-	dm_tids_sort(tids, count);
-	return downwards;
-}
-
 /* The keys of the partition that the source did not bring: their versions end, or they are only counted. */
 static void
 unmatched_settle(DmMatcher *matcher)
@@ -689,7 +726,7 @@ unmatched_settle(DmMatcher *matcher)
 	bool may_close = matcher->spec.mode == DM_MODE_FULL && matcher->spec.close_deletes;
 	uint64 count;
 	uint64 *tids = dm_keytable_unmarked(matcher->keys, &count);
-	bool downwards = unmarked_sort(matcher, tids, count);
+	bool downwards = dm_tids_sort(tids, count, matcher->place);
 
 	if (!may_close && !matcher->spec.apply.dry_run && !matcher->spec.stamp)
 	{
@@ -743,26 +780,6 @@ is_in_scope(DmMatcher *matcher)
 	return result;
 }
 
-/* Raises 54000 if more of current's rows would be deleted than the caller allows. */
-void
-dm_deletes_check(const DmMatcherSpec *spec, int64 current_rows)
-{
-	int64 deleted = spec->apply.counts->deleted;
-
-	if (current_rows == 0 || deleted * 100.0 / current_rows <= spec->max_delete_percent)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("the merge would delete %.1f %% of \"%s\"",
-					deleted * 100.0 / current_rows,
-					RelationGetRelationName(spec->apply.current[0])),
-			 errdetail("That is " INT64_FORMAT " of " INT64_FORMAT " rows; max_delete_percent is %g.",
-					   deleted,
-					   current_rows,
-					   spec->max_delete_percent),
-			 errhint("Check that the source is complete, or raise max_delete_percent.")));
-}
-
 /* Returns the hash by which a key is looked up, cut to datamill.hash_bits. */
 static uint64
 key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls)
@@ -774,21 +791,4 @@ key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls)
 	dm_row_hash(shape->ops, values, nulls, shape->keys, shape->nkeys, hash);
 	memcpy(&low, hash, sizeof(low));
 	return low & matcher->hash_mask;
-}
-
-/* Raises 23502 if a key column of the source's row of that number is NULL. */
-void
-dm_keys_check_null(const DmShape *shape, const bool *nulls, int64 row)
-{
-	for (int i = 0; i < shape->nkeys; i++)
-	{
-		if (nulls[shape->keys[i]])
-			ereport(ERROR,
-					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("key column \"%s\" is NULL in row " INT64_FORMAT " of the source",
-							NameStr(TupleDescAttr(shape->wanted, shape->keys[i])->attname),
-							row),
-					 errhint("Leave such rows out with a query as source, choose other keys, or create the dataset "
-							 "with null_keys allow.")));
-	}
 }

@@ -10,6 +10,7 @@
 
 #include "cdc/apply.h"
 #include "cdc/cdc.h"
+#include "rows/row_buffer.h"
 
 typedef struct DmMatcher DmMatcher;
 
@@ -37,6 +38,7 @@ extern DmMatcher *dm_matcher_begin(const DmMatcherSpec *spec);
 extern void dm_matcher_row(TupleTableSlot *slot, void *matcher);
 extern void dm_matcher_keep_missing(DmMatcher *matcher);
 extern int64 dm_matcher_finish(DmMatcher *matcher);
+extern void dm_duplicates_check(const DmShape *shape, DmRowBuffer *batch);
 extern void dm_deletes_check(const DmMatcherSpec *spec, int64 current_rows);
 extern void dm_keys_check_null(const DmShape *shape, const bool *nulls, int64 row);
 extern List **dm_matcher_samples(const DmMatcher *matcher);

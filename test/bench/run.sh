@@ -310,7 +310,9 @@ echo "$ROWS rows a day, 5 uuid keys, 10 bigint columns; $(nproc) processors, loa
   [ -z "${wide_ms:-}" ] || ratio "wide merge ($WIDE_ROWS rows)" "by hand" $wide_ms 0.35
   [ -z "${wide_changed_ms:-}" ] || ratio "wide, all rows changed" "by hand" $wide_changed_ms 1.0
   [ -z "${delta_ms:-}" ] || ratio "delta of 1,000 rows" "into ROWS / 10" $delta_ms 1.5
-  [ -z "${large_ms:-}" ] || ratio "merge of 10 x ROWS" "ROWS" $large_ms 12
+  [ -z "${large_key_ms:-}" ] || ratio "merge of 10 x ROWS" "ROWS" $large_key_ms 12
+  [ -z "${large_hash_ms:-}" ] || ratio "the same, rows strewn" "ROWS" $large_hash_ms 12
+  [ -z "${large_sections_ms:-}" ] || ratio "the same, in sections" "ROWS" $large_sections_ms 12
   [ -z "${large_line:-}" ] || echo "$large_line"
   [ -z "${repeat_line:-}" ] || echo "$repeat_line"
   [ -z "${repeat_ms:-}" ] || ratio "unchanged merge" "both scans" $repeat_ms 1.5
