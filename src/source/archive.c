@@ -30,17 +30,9 @@ typedef struct UploadSink
 	DmUpload *upload;
 } UploadSink;
 
-/* Keeps the object of a key that is listed. */
-typedef struct Wanted
-{
-	const char *key;
-	DmObject *object;
-} Wanted;
-
 static char *blob_key(const DmArchive *archive, const char *sha256, char **bucket);
 static void put_one(const DmArchive *archive, DmStore *store, const DmPin *pin);
 static void copy_bytes(DmUpload *upload, const DmPin *pin);
-static bool take_wanted(const DmObject *object, void *arg);
 static void upload_sink_write(DmSink *sink, const char *data, Size len);
 
 /* Returns the archive that is set. */
@@ -96,17 +88,16 @@ dm_archive_put(const DmArchive *archive, List *pins)
 DmArchived *
 dm_archive_find(DmStore *store, const DmArchive *archive, const char *sha256)
 {
-	Wanted wanted = {0};
-	DmArchived *found;
 	char *bucket;
+	char *key = blob_key(archive, sha256, &bucket);
+	DmObject *blob = dm_store_find(store, bucket, key);
+	DmArchived *found;
 
-	wanted.key = blob_key(archive, sha256, &bucket);
-	dm_store_list(store, bucket, wanted.key, take_wanted, &wanted);
-	if (!wanted.object)
+	if (!blob)
 		return NULL;
 	found = palloc(sizeof(DmArchived));
 	found->store = store;
-	found->blob = wanted.object;
+	found->blob = blob;
 	return found;
 }
 
@@ -171,17 +162,6 @@ copy_bytes(DmUpload *upload, const DmPin *pin)
 				 errmsg("object \"%s\" was replaced before it was archived", pin->uri),
 				 errhint("Run the job again.")));
 	dm_fetch_close(fetch);
-}
-
-/* Takes the first object of a listing if it is the wanted one. */
-static bool
-take_wanted(const DmObject *object, void *arg)
-{
-	Wanted *wanted = arg;
-
-	if (strcmp(object->key, wanted->key) == 0)
-		wanted->object = dm_object_copy(object);
-	return false;
 }
 
 /* Hands bytes to the upload. */

@@ -42,35 +42,7 @@ typedef struct Search
 	int64 most;
 } Search;
 
-/* Keeps the object of a key that is listed. */
-typedef struct Wanted
-{
-	const char *key;
-	DmObject *object;
-} Wanted;
-
 static void manifest_error(const char *url, const char *what) pg_attribute_noreturn();
-
-/* Takes the first object of a listing if it is the wanted one. Keys come in byte order: no other can be. */
-static bool
-take_wanted(const DmObject *object, void *arg)
-{
-	Wanted *wanted = arg;
-
-	if (strcmp(object->key, wanted->key) == 0)
-		wanted->object = dm_object_copy(object);
-	return false;
-}
-
-/* Finds an object by its key; NULL if there is none. */
-static DmObject *
-find_object(DmStore *store, const char *bucket, const char *key)
-{
-	Wanted wanted = {key, NULL};
-
-	dm_store_list(store, bucket, key, take_wanted, &wanted);
-	return wanted.object;
-}
 
 /* Reads the text of a file; `what` is what messages call it. */
 static char *
@@ -84,7 +56,7 @@ read_text(DmStore *store, const char *url, const char *what)
 	char *key;
 
 	dm_url_split(url, &bucket, &key);
-	object = find_object(store, bucket, key);
+	object = dm_store_find(store, bucket, key);
 	if (!object)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FILE),
@@ -248,7 +220,7 @@ find_in_bucket(DmStore *store, Entry **entries, int count)
 	for (int i = 0; i < count; i++)
 	{
 		if (!entries[i]->object)
-			entries[i]->object = find_object(store, entries[i]->bucket, entries[i]->key);
+			entries[i]->object = dm_store_find(store, entries[i]->bucket, entries[i]->key);
 	}
 }
 

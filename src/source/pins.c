@@ -30,23 +30,16 @@
 	"SELECT value, true FROM jsonb_array_elements(r.outputs)) x "                                                  \
 	"WHERE left(x.value ->> 'uri', 5) = 's3://' AND (x.value ? 'etag' OR x.value ? 'sha256') AND "
 
-/* Keeps the object of a key that is listed. */
-typedef struct Wanted
-{
-	const char *key;
-	DmObject *object;
-} Wanted;
-
 static List *pins_set = NIL; /* sorted by URI */
 static bool are_set = false;
 static DmArchive *archive_set = NULL;
 
 static List *pins_read(const char *sql, int64 number);
-static bool take_wanted(const DmObject *object, void *arg);
 static DmObject *find_as_of(DmStore *store, const DmPin *pin, TimestampTz as_of);
 static int pin_compare(const ListCell *a, const ListCell *b);
 static int first_of(const char *uri);
 static bool is_through(const DmPin *pin, const char *server);
+static List *pins_matching(const char *server, const char *bucket, const char *pattern);
 static DmObject *as_pinned(DmStore *store, const char *server, const DmObject *object, bool *is_pinned);
 static void raise_gone(const DmPin *pin) pg_attribute_noreturn();
 static List *add_missing(DmStore *store, const char *server, const char *bucket, const char *pattern,
@@ -104,29 +97,15 @@ pins_read(const char *sql, int64 number)
 	return pins;
 }
 
-/* Takes the first object of a listing if it is the wanted one. Keys come in byte order: no other can be. */
-static bool
-take_wanted(const DmObject *object, void *arg)
-{
-	Wanted *wanted = arg;
-
-	if (strcmp(object->key, wanted->key) == 0)
-		wanted->object = dm_object_copy(object);
-	return false;
-}
-
 /* Finds the object of a pin. */
 DmObject *
 dm_pin_now(DmStore *store, const DmPin *pin)
 {
-	Wanted wanted = {0};
 	char *bucket;
 	char *key;
 
 	dm_url_split(pin->uri, &bucket, &key);
-	wanted.key = key;
-	dm_store_list(store, bucket, key, take_wanted, &wanted);
-	return wanted.object;
+	return dm_store_find(store, bucket, key);
 }
 
 /* Finds the version that a pin means, by when it was read. */
@@ -145,14 +124,13 @@ dm_pin_version(DmStore *store, const DmPin *pin)
 static DmObject *
 find_as_of(DmStore *store, const DmPin *pin, TimestampTz as_of)
 {
-	Wanted wanted = {0};
+	DmObject *object;
 	char *bucket;
 	char *key;
 
 	dm_url_split(pin->uri, &bucket, &key);
-	wanted.key = key;
-	dm_store_list_as_of(store, bucket, key, as_of, take_wanted, &wanted);
-	return wanted.object && strcmp(wanted.object->etag, pin->etag) == 0 ? wanted.object : NULL;
+	object = dm_store_find_as_of(store, bucket, key, as_of);
+	return object && strcmp(object->etag, pin->etag) == 0 ? object : NULL;
 }
 
 /* Returns the SHA-256 of an object's bytes. */
@@ -209,7 +187,6 @@ dm_pins_set_archive(DmArchive *archive)
 bool
 dm_pins_archived(const char *server, const char *bucket, const char *pattern, List **objects)
 {
-	const char *previous = "";
 	DmStore *store;
 	ListCell *cell;
 
@@ -217,22 +194,13 @@ dm_pins_archived(const char *server, const char *bucket, const char *pattern, Li
 	if (!archive_set)
 		return false;
 	store = dm_archive_open(archive_set);
-	foreach (cell, pins_set)
+	foreach (cell, pins_matching(server, bucket, pattern))
 	{
 		const DmPin *pin = lfirst(cell);
-		DmObject *object;
-		char *pin_bucket;
-		char *key;
+		DmObject *object = palloc0(sizeof(DmObject));
 
 		CHECK_FOR_INTERRUPTS();
-		dm_url_split(pin->uri, &pin_bucket, &key);
-		if (strcmp(pin_bucket, bucket) != 0 || !dm_glob_match(pattern, key) || !is_through(pin, server) ||
-			strcmp(pin->uri, previous) == 0)
-			continue;
-		previous = pin->uri;
-		object = palloc0(sizeof(DmObject));
-		object->bucket = pin_bucket;
-		object->key = key;
+		dm_url_split(pin->uri, &object->bucket, &object->key);
 		object->etag = pin->etag;
 		object->version = pin->version;
 		object->size = pin->size;
@@ -297,6 +265,31 @@ is_through(const DmPin *pin, const char *server)
 	return !pin->server || strcmp(pin->server, server) == 0;
 }
 
+/* Returns the pins of objects that a pattern may list, the first one of each URI. */
+static List *
+pins_matching(const char *server, const char *bucket, const char *pattern)
+{
+	const char *previous = "";
+	List *matching = NIL;
+	ListCell *cell;
+
+	foreach (cell, pins_set)
+	{
+		DmPin *pin = lfirst(cell);
+		char *pin_bucket;
+		char *key;
+
+		CHECK_FOR_INTERRUPTS();
+		dm_url_split(pin->uri, &pin_bucket, &key);
+		if (strcmp(pin_bucket, bucket) != 0 || !dm_glob_match(pattern, key) || !is_through(pin, server) ||
+			strcmp(pin->uri, previous) == 0)
+			continue;
+		previous = pin->uri;
+		matching = lappend(matching, pin);
+	}
+	return matching;
+}
+
 /* Returns an object as it is pinned, itself or an older version. Raises DM001 if there is none such any more. */
 static DmObject *
 as_pinned(DmStore *store, const char *server, const DmObject *object, bool *is_pinned)
@@ -351,10 +344,9 @@ static List *
 add_missing(DmStore *store, const char *server, const char *bucket, const char *pattern, List *objects)
 {
 	int nlisted = list_length(objects);
-	const char *previous = "";
 	ListCell *cell;
 
-	foreach (cell, pins_set)
+	foreach (cell, pins_matching(server, bucket, pattern))
 	{
 		const DmPin *pin = lfirst(cell);
 		DmObject *version;
@@ -363,10 +355,8 @@ add_missing(DmStore *store, const char *server, const char *bucket, const char *
 
 		CHECK_FOR_INTERRUPTS();
 		dm_url_split(pin->uri, &pin_bucket, &key);
-		if (strcmp(pin_bucket, bucket) != 0 || !dm_glob_match(pattern, key) || !is_through(pin, server) ||
-			strcmp(pin->uri, previous) == 0 || has_key(objects, nlisted, key) || dm_pin_now(store, pin))
+		if (has_key(objects, nlisted, key) || dm_pin_now(store, pin))
 			continue;
-		previous = pin->uri;
 		version = dm_pin_version(store, pin);
 		if (!version)
 			raise_gone(pin);

@@ -14,7 +14,15 @@
 #include "store/dry.h"
 #include "store/kind.h"
 
+/* Keeps the object of a key that is listed. */
+typedef struct Wanted
+{
+	const char *key;
+	DmObject *object;
+} Wanted;
+
 static void check_bucket(const DmStore *store, const char *bucket);
+static bool take_wanted(const DmObject *object, void *arg);
 
 static uint64 writes = 0;
 
@@ -84,6 +92,37 @@ dm_store_list_as_of(DmStore *store, const char *bucket, const char *prefix, Time
 				 errmsg("server \"%s\" keeps no versions of objects", store->settings->server_name),
 				 errhint("The option as_of is for S3 buckets with versioning.")));
 	store->ops->list_as_of(store, bucket, prefix, as_of, each, arg);
+}
+
+/* Finds an object by its key. */
+DmObject *
+dm_store_find(DmStore *store, const char *bucket, const char *key)
+{
+	Wanted wanted = {key, NULL};
+
+	dm_store_list(store, bucket, key, take_wanted, &wanted);
+	return wanted.object;
+}
+
+/* Finds an object by its key, as it was at a time. */
+DmObject *
+dm_store_find_as_of(DmStore *store, const char *bucket, const char *key, TimestampTz as_of)
+{
+	Wanted wanted = {key, NULL};
+
+	dm_store_list_as_of(store, bucket, key, as_of, take_wanted, &wanted);
+	return wanted.object;
+}
+
+/* Takes the first object of a listing if it is the wanted one. Keys come in byte order: no other can be. */
+static bool
+take_wanted(const DmObject *object, void *arg)
+{
+	Wanted *wanted = arg;
+
+	if (strcmp(object->key, wanted->key) == 0)
+		wanted->object = dm_object_copy(object);
+	return false;
 }
 
 /* Lists the folders directly below a prefix; see store.h. */

@@ -69,6 +69,10 @@ extern void dm_store_list_as_of(DmStore *store, const char *bucket, const char *
 
 extern bool dm_store_keeps_versions(const DmStore *store);
 
+/* The object of a key, now or as it was at a time, in the current memory context; NULL if there is none. */
+extern DmObject *dm_store_find(DmStore *store, const char *bucket, const char *key);
+extern DmObject *dm_store_find_as_of(DmStore *store, const char *bucket, const char *key, TimestampTz as_of);
+
 /*
  * The folders directly below a prefix: calls each(folder, arg), in byte order, for every "prefix...name/" under which there may
  * be keys, each with the whole of it; the slash that ends a folder is the first one after the prefix. Keys that are no folder are
