@@ -341,7 +341,7 @@ part_rehash(const DmDataset *dataset, Oid current_oid, Oid history_oid)
 
 	dm_writers_begin();
 	writer = dm_writer_open_silent(current, updated);
-	dm_leaves_scan(leaves, GetActiveSnapshot(), false);
+	dm_leaves_scan(leaves, GetActiveSnapshot(), 0);
 	while (dm_leaves_next(leaves, slot, &leaf))
 	{
 		MemoryContext caller;

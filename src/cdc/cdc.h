@@ -199,6 +199,7 @@ extern DmMergeOptions *dm_merge_options_parse(Jsonb *options, Jsonb **source_opt
 
 /* scope.c */
 extern ExprState *dm_scope_prepare(const char *scope, Relation current, EState *estate);
+extern bool dm_scope_covers(ExprState *scope, ExprContext *context, TupleTableSlot *slot);
 
 /* merge.c */
 extern char *dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts);

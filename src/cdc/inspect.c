@@ -380,7 +380,7 @@ edits_find(const DmDataset *dataset, Oid current_oid, Oid history_oid, ReturnSet
 	Datum *values = palloc(sizeof(Datum) * shape->wanted->natts);
 	bool *nulls = palloc(sizeof(bool) * shape->wanted->natts);
 
-	dm_leaves_scan(leaves, GetActiveSnapshot(), false);
+	dm_leaves_scan(leaves, GetActiveSnapshot(), 0);
 	while (dm_leaves_next(leaves, slot, &leaf))
 	{
 		MemoryContext caller;

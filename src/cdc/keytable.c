@@ -19,10 +19,10 @@
 #include "access/htup_details.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "storage/buffile.h"
 #include "utils/memutils.h"
 
 #include "base/large.h"
+#include "base/temp_file.h"
 #include "cdc/keytable.h"
 #include "rows/row_file.h"
 
@@ -56,7 +56,7 @@ struct DmKeyTable
 	int partition;	 /* the one in memory */
 	bool can_split;	 /* false once splitting moved nothing: all hashes are alike */
 	BufFile **entry_files;
-	DmRowFile **row_files;
+	BufFile **row_files;
 };
 
 static void entries_make(DmKeyTable *table, uint64 capacity);
@@ -67,8 +67,6 @@ static void table_split(DmKeyTable *table);
 static void table_rebuild(DmKeyTable *table, uint64 capacity);
 static void entry_spill(DmKeyTable *table, const KeyEntry *entry);
 static void partition_load(DmKeyTable *table, BufFile *file);
-static BufFile *file_make(DmKeyTable *table);
-static void file_rewind(BufFile *file);
 
 #define ST_SORT tids_sort
 #define ST_ELEMENT_TYPE uint64
@@ -95,7 +93,7 @@ dm_keytable_make(Size max_bytes, uint64 expected, BlockNumber blocks)
 	table->npartitions = 1;
 	table->can_split = true;
 	table->entry_files = palloc0(sizeof(BufFile *) * MAX_PARTITIONS);
-	table->row_files = palloc0(sizeof(DmRowFile *) * MAX_PARTITIONS);
+	table->row_files = palloc0(sizeof(BufFile *) * MAX_PARTITIONS);
 	entries_make(table, Min(Max(expected / 2 * 3, MIN_CAPACITY), capacity_limit(table)));
 	return table;
 }
@@ -289,7 +287,7 @@ dm_keytable_put_row(DmKeyTable *table, uint64 hash, TupleTableSlot *slot)
 
 	Assert(partition > table->partition);
 	if (!table->row_files[partition])
-		table->row_files[partition] = dm_row_file_make(table->context);
+		table->row_files[partition] = dm_temp_file_make(table->context);
 	dm_row_file_put(table->row_files[partition], slot, 0, hash);
 }
 
@@ -303,7 +301,7 @@ dm_keytable_next_partition(DmKeyTable *table)
 	BufFile **entries;
 
 	if (table->row_files[table->partition])
-		dm_row_file_close(table->row_files[table->partition]);
+		BufFileClose(table->row_files[table->partition]);
 	table->row_files[table->partition] = NULL;
 	if (table->partition + 1 >= table->npartitions)
 		return false;
@@ -319,7 +317,7 @@ dm_keytable_next_partition(DmKeyTable *table)
 		*entries = NULL;
 	}
 	if (table->row_files[table->partition])
-		dm_row_file_rewind(table->row_files[table->partition]);
+		dm_temp_file_rewind(table->row_files[table->partition]);
 	return true;
 }
 
@@ -327,7 +325,7 @@ dm_keytable_next_partition(DmKeyTable *table)
 bool
 dm_keytable_get_row(DmKeyTable *table, TupleTableSlot *slot, uint64 *hash)
 {
-	DmRowFile *file = table->row_files[table->partition];
+	BufFile *file = table->row_files[table->partition];
 	uint64 order;
 
 	return file && dm_row_file_get(file, slot, &order, hash);
@@ -461,8 +459,8 @@ partition_load(DmKeyTable *table, BufFile *file)
 {
 	KeyEntry entry;
 
-	file_rewind(file);
-	while (BufFileRead(file, &entry, sizeof(entry)) == sizeof(entry))
+	dm_temp_file_rewind(file);
+	while (dm_temp_file_read(file, &entry, sizeof(entry)))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (code_partition(table, entry.code) != table->partition)
@@ -484,27 +482,8 @@ entry_spill(DmKeyTable *table, const KeyEntry *entry)
 	KeyEntry copy = *entry;
 
 	if (!table->entry_files[partition])
-		table->entry_files[partition] = file_make(table);
+		table->entry_files[partition] = dm_temp_file_make(table->context);
 	BufFileWrite(table->entry_files[partition], &copy, sizeof(copy));
-}
-
-/* Makes a temporary file that lives as long as the table. */
-static BufFile *
-file_make(DmKeyTable *table)
-{
-	MemoryContext caller = MemoryContextSwitchTo(table->context);
-	BufFile *file = BufFileCreateTemp(false);
-
-	MemoryContextSwitchTo(caller);
-	return file;
-}
-
-/* Goes back to the start of a temporary file. */
-static void
-file_rewind(BufFile *file)
-{
-	if (BufFileSeek(file, 0, 0, SEEK_SET) != 0)
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not rewind a temporary file: %m")));
 }
 
 /*

@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
-#include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "executor/nodeHash.h"
 #include "miscadmin.h"
@@ -51,10 +50,10 @@ struct DmMatcher
 	DmMatcherSpec spec;
 	DmApply *apply;
 	Snapshot snapshot;
-	Size memory;			 /* bytes that keys and batch may take together */
-	DmKeyTable *keys;		 /* NULL until current has been scanned */
-	BlockNumber keys_blocks; /* pages of current, if it is one heap; else 0 */
-	Buffer *seen;			 /* of its first nseen pages: the buffer that the scan found it in */
+	Size memory;		/* bytes that keys and batch may take together */
+	DmKeyTable *keys;	/* NULL until current has been scanned */
+	BlockNumber blocks; /* pages of current, its partitions' one after another; 0: not known */
+	Buffer *seen;		/* of the first nseen pages of one heap: the buffer that the scan found it in */
 	BlockNumber nseen;
 	int64 current_rows;		  /* rows seen in that scan */
 	DmRowBuffer *batch;		  /* source rows: tag = key hash, then position in keys; order = tuple id */
@@ -79,10 +78,11 @@ static void current_scan(DmMatcher *matcher);
 static void keys_add(DmMatcher *matcher, const uint64 *hashes, const uint64 *tids, int count);
 static Size batch_bytes(const DmMatcher *matcher);
 static void batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash);
-static void batch_settle(DmMatcher *matcher);
+static void batch_settle(DmMatcher *matcher, bool is_full);
 static int batch_look_up(DmMatcher *matcher);
 static bool batch_sort(DmMatcher *matcher);
 static void batch_compare(DmMatcher *matcher, int first, bool downwards);
+static BlockNumber page_of(const DmMatcher *matcher, uint64 tid);
 static void batch_set_aside(DmMatcher *matcher, int first, bool downwards);
 static void places_settle(DmMatcher *matcher);
 static TupleTableSlot *batch_slot(DmMatcher *matcher, const DmBufferedRow *row);
@@ -95,7 +95,6 @@ static void cursor_end(DmMatcher *matcher);
 static void old_row_fetch(DmMatcher *matcher, uint64 tid);
 static bool columns_equal(DmMatcher *matcher, const DmBufferedRow *row, const int *columns, int ncolumns);
 static void unmatched_settle(DmMatcher *matcher);
-static bool is_in_scope(DmMatcher *matcher);
 static uint64 key_hash64(DmMatcher *matcher, const Datum *values, const bool *nulls);
 static void parts_open(DmMatcher *matcher);
 static void parts_fetch(DmMatcher *matcher);
@@ -147,9 +146,9 @@ batch_bytes(const DmMatcher *matcher)
 {
 	Size keys = matcher->keys ? dm_keytable_bytes(matcher->keys) : matcher->memory;
 	Size rest = Max(matcher->memory / 4, matcher->memory - Min(matcher->memory, keys));
-	Size useful = matcher->keys_blocks * BATCH_BYTES_A_PAGE;
+	Size useful = matcher->blocks * BATCH_BYTES_A_PAGE;
 
-	return matcher->keys_blocks > 0 ? Min(rest, Max(useful, BATCH_BYTES)) : rest;
+	return matcher->blocks > 0 ? Min(rest, Max(useful, BATCH_BYTES)) : rest;
 }
 
 /* Makes the slots of a stored row, and opens what finds its sensitive part. */
@@ -257,7 +256,7 @@ dm_matcher_finish(DmMatcher *matcher)
 	{
 		uint64 hash;
 
-		batch_settle(matcher);
+		batch_settle(matcher, false);
 		places_settle(matcher);
 		unmatched_settle(matcher);
 		while (dm_keytable_next_partition(matcher->keys))
@@ -268,7 +267,7 @@ dm_matcher_finish(DmMatcher *matcher)
 				slot_getallattrs(matcher->spilled);
 				batch_add(matcher, matcher->spilled, hash);
 			}
-			batch_settle(matcher);
+			batch_settle(matcher, false);
 			places_settle(matcher);
 			unmatched_settle(matcher);
 		}
@@ -311,22 +310,23 @@ current_scan(DmMatcher *matcher)
 	Datum *values = palloc(sizeof(Datum) * natts);
 	bool *nulls = palloc(sizeof(bool) * natts);
 	AttrNumber last_key = 0;
+	BlockNumber of_heap;
 	uint64 hashes[KEYS_AT_ONCE];
 	uint64 tids[KEYS_AT_ONCE];
 	int count = 0;
 	int leaf;
 
-	matcher->keys_blocks = current->rd_rel->relam == HEAP_TABLE_AM_OID ? RelationGetNumberOfBlocks(current) : 0;
-	matcher->nseen = Min(matcher->keys_blocks, matcher->memory / 16 / sizeof(Buffer));
+	matcher->blocks = dm_leaves_blocks(matcher->leaves);
+	of_heap = dm_leaves_are_many(matcher->leaves) ? 0 : matcher->blocks;
+	matcher->nseen = Min(of_heap, matcher->memory / 16 / sizeof(Buffer));
 	matcher->seen = palloc0(Max(matcher->nseen, 1) * sizeof(Buffer));
 	matcher->keys =
 		dm_keytable_make(matcher->memory / 4 * 3,
 						 (uint64) Max(Max(current->rd_rel->reltuples, (double) matcher->spec.live_rows), 0),
-						 matcher->keys_blocks);
+						 of_heap);
 	for (int i = 0; i < shape->nkeys; i++)
 		last_key = Max(last_key, shape->current_attribute[shape->keys[i]]);
-	dm_leaves_scan(
-		matcher->leaves, matcher->snapshot, matcher->keys_blocks > 0 && matcher->keys_blocks <= NBuffers / 2);
+	dm_leaves_scan(matcher->leaves, matcher->snapshot, (BlockNumber) NBuffers / 4 * 3);
 	while (dm_leaves_next(matcher->leaves, matcher->old_slot, &leaf))
 	{
 		MemoryContext caller;
@@ -376,15 +376,16 @@ static void
 batch_add(DmMatcher *matcher, TupleTableSlot *slot, uint64 hash)
 {
 	if (!dm_row_buffer_add(matcher->batch, slot->tts_values, slot->tts_isnull, 0, hash))
-		batch_settle(matcher);
+		batch_settle(matcher, true);
 }
 
 /*
  * Works off the batch: rows with an unknown key are new; the others are compared with their rows of current, in the
- * order of their places, and applied where they differ, or set aside.
+ * order of their places, and applied where they differ, or set aside. A last one that is not full is worth that only if
+ * others were.
  */
 static void
-batch_settle(DmMatcher *matcher)
+batch_settle(DmMatcher *matcher, bool is_full)
 {
 	DmRowBuffer *batch = matcher->batch;
 	bool downwards;
@@ -401,7 +402,8 @@ batch_settle(DmMatcher *matcher)
 	}
 	first = batch_look_up(matcher);
 	downwards = batch_sort(matcher);
-	if (matcher->keys_blocks > NBuffers / 2 && dm_places_are_apart(&batch->rows[first], batch->nrows - first))
+	if ((is_full || matcher->places) && matcher->blocks > NBuffers / 2 &&
+		dm_places_are_apart(&batch->rows[first], batch->nrows - first))
 		batch_set_aside(matcher, first, downwards);
 	else
 		batch_compare(matcher, first, downwards);
@@ -440,6 +442,13 @@ batch_compare(DmMatcher *matcher, int first, bool downwards)
 	cursor_end(matcher);
 }
 
+/* Returns which of the pages of current a packed tuple id is on. */
+static BlockNumber
+page_of(const DmMatcher *matcher, uint64 tid)
+{
+	return dm_leaves_page(matcher->leaves, dm_tid_leaf(tid), (BlockNumber) (tid >> 16));
+}
+
 /* Sets the rows of the sorted batch aside, from that index on. */
 static void
 batch_set_aside(DmMatcher *matcher, int first, bool downwards)
@@ -450,7 +459,7 @@ batch_set_aside(DmMatcher *matcher, int first, bool downwards)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(matcher));
 
-		matcher->places = dm_places_make(matcher->keys_blocks,
+		matcher->places = dm_places_make(matcher->blocks,
 										 (double) matcher->current_rows,
 										 batch_bytes(matcher) / batch->nrows + 1,
 										 batch_bytes(matcher));
@@ -460,10 +469,12 @@ batch_set_aside(DmMatcher *matcher, int first, bool downwards)
 	for (int i = first; i < batch->nrows; i++)
 	{
 		const DmBufferedRow *row = &batch->rows[i];
+		uint64 tid = downwards ? dm_tid_turn(row->order) : row->order;
 
 		CHECK_FOR_INTERRUPTS();
-		dm_places_put(
-			matcher->places, batch_slot(matcher, row), downwards ? dm_tid_turn(row->order) : row->order, row->tag);
+		if (i + PREFETCH_DISTANCE < batch->nrows)
+			dm_row_buffer_prefetch(batch, &batch->rows[i + PREFETCH_DISTANCE]);
+		dm_places_put(matcher->places, batch_slot(matcher, row), page_of(matcher, tid), tid, row->tag);
 	}
 }
 
@@ -471,11 +482,11 @@ batch_set_aside(DmMatcher *matcher, int first, bool downwards)
 static void
 places_settle(DmMatcher *matcher)
 {
-	uint64 middle = (uint64) matcher->keys_blocks / 2 << 16;
 	uint64 tid;
 	uint64 tag;
 
-	while (matcher->places && dm_places_next(matcher->places, matcher->place > middle))
+	while (matcher->places &&
+		   dm_places_next(matcher->places, page_of(matcher, matcher->place) > matcher->blocks / 2))
 	{
 		while (dm_places_get(matcher->places, matcher->spilled, &tid, &tag))
 		{
@@ -752,7 +763,7 @@ unmatched_settle(DmMatcher *matcher)
 		caller = MemoryContextSwitchTo(matcher->row_context);
 		matcher->place = downwards ? dm_tid_turn(tids[i]) : tids[i];
 		old_row_fetch(matcher, matcher->place);
-		if (may_close && is_in_scope(matcher))
+		if (may_close && dm_scope_covers(matcher->spec.scope, matcher->spec.scope_context, matcher->old_slot))
 		{
 			parts_fetch(matcher);
 			dm_apply_delete(matcher->apply, &matcher->old);
@@ -763,21 +774,6 @@ unmatched_settle(DmMatcher *matcher)
 	}
 	cursor_end(matcher);
 	pfree(tids);
-}
-
-/* True if the row in old_slot is one of those that the source is complete for. */
-static bool
-is_in_scope(DmMatcher *matcher)
-{
-	ExprContext *context = matcher->spec.scope_context;
-	bool result;
-
-	if (!matcher->spec.scope)
-		return true;
-	ResetExprContext(context);
-	context->ecxt_scantuple = matcher->old_slot;
-	result = ExecQual(matcher->spec.scope, context);
-	return result;
 }
 
 /* Returns the hash by which a key is looked up, cut to datamill.hash_bits. */

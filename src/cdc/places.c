@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "base/temp_file.h"
 #include "cdc/places.h"
 #include "rows/row_file.h"
 
@@ -20,13 +21,13 @@ struct DmPlaces
 	MemoryContext context;
 	BlockNumber blocks;
 	int nstretches;
-	DmRowFile **files; /* one a stretch; NULL: no row */
-	int left;		   /* files to be worked off */
-	int at;			   /* the one being read; -1: none */
+	BufFile **files; /* one a stretch; NULL: no row */
+	int left;		 /* files to be worked off */
+	int at;			 /* the one being read; -1: none */
 };
 
 /*
- * Makes room, in the current memory context, for rows with candidates in a heap of so many blocks. rows, row_bytes: how many may
+ * Makes room, in the current memory context, for rows with candidates on so many pages. rows, row_bytes: how many may
  * come, and their size; those of one stretch should fit a batch of batch_bytes.
  */
 DmPlaces *
@@ -37,7 +38,7 @@ dm_places_make(BlockNumber blocks, double rows, Size row_bytes, Size batch_bytes
 	places->context = CurrentMemoryContext;
 	places->blocks = blocks;
 	places->nstretches = (int) Min(rows * (double) row_bytes / (double) Max(batch_bytes, 1) + 1, MAX_STRETCHES);
-	places->files = palloc0(sizeof(DmRowFile *) * places->nstretches);
+	places->files = palloc0(sizeof(BufFile *) * places->nstretches);
 	places->at = -1;
 	return places;
 }
@@ -53,16 +54,15 @@ dm_places_are_apart(const DmBufferedRow *rows, int nrows)
 	return nrows < pages * ROWS_A_PAGE;
 }
 
-/* Sets the row in a slot aside, with a tag; tid: the packed tuple id of its candidate. */
+/* Sets the row in a slot aside, with a tag; page: that of its candidate; tid: the candidate's packed tuple id. */
 void
-dm_places_put(DmPlaces *places, TupleTableSlot *slot, uint64 tid, uint64 tag)
+dm_places_put(DmPlaces *places, TupleTableSlot *slot, BlockNumber page, uint64 tid, uint64 tag)
 {
-	BlockNumber block = Min((BlockNumber) (tid >> 16), places->blocks - 1);
-	DmRowFile **file = &places->files[(uint64) block * places->nstretches / places->blocks];
+	BufFile **file = &places->files[(uint64) Min(page, places->blocks - 1) * places->nstretches / places->blocks];
 
 	if (!*file)
 	{
-		*file = dm_row_file_make(places->context);
+		*file = dm_temp_file_make(places->context);
 		places->left++;
 	}
 	dm_row_file_put(*file, slot, tid, tag);
@@ -77,7 +77,7 @@ dm_places_next(DmPlaces *places, bool downwards)
 {
 	if (places->at >= 0)
 	{
-		dm_row_file_close(places->files[places->at]);
+		BufFileClose(places->files[places->at]);
 		places->files[places->at] = NULL;
 		places->at = -1;
 		places->left--;
@@ -87,7 +87,7 @@ dm_places_next(DmPlaces *places, bool downwards)
 	places->at = downwards ? places->nstretches - 1 : 0;
 	while (!places->files[places->at])
 		places->at += downwards ? -1 : 1;
-	dm_row_file_rewind(places->files[places->at]);
+	dm_temp_file_rewind(places->files[places->at]);
 	return true;
 }
 

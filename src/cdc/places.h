@@ -14,7 +14,7 @@ typedef struct DmPlaces DmPlaces;
 
 extern DmPlaces *dm_places_make(BlockNumber blocks, double rows, Size row_bytes, Size batch_bytes);
 extern bool dm_places_are_apart(const DmBufferedRow *rows, int nrows);
-extern void dm_places_put(DmPlaces *places, TupleTableSlot *slot, uint64 tid, uint64 tag);
+extern void dm_places_put(DmPlaces *places, TupleTableSlot *slot, BlockNumber page, uint64 tid, uint64 tag);
 extern bool dm_places_next(DmPlaces *places, bool downwards);
 extern bool dm_places_get(DmPlaces *places, TupleTableSlot *slot, uint64 *tid, uint64 *tag);
 

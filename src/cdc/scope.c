@@ -51,6 +51,17 @@ dm_scope_prepare(const char *scope, Relation current, EState *estate)
 	return state;
 }
 
+/* True if the row of current in the slot is one of those that the source is complete for. scope: NULL if it is for all. */
+bool
+dm_scope_covers(ExprState *scope, ExprContext *context, TupleTableSlot *slot)
+{
+	if (!scope)
+		return true;
+	ResetExprContext(context);
+	context->ecxt_scantuple = slot;
+	return ExecQual(scope, context);
+}
+
 /* Makes an error's position one in the scope's text instead of one in the statement that called us. */
 static void
 scope_error_context(void *arg)

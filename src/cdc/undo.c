@@ -292,7 +292,7 @@ made_remove(Undo *undo)
 	DmLeaves *leaves = dm_leaves_open(undo->current);
 	int leaf;
 
-	dm_leaves_scan(leaves, GetActiveSnapshot(), false);
+	dm_leaves_scan(leaves, GetActiveSnapshot(), 0);
 	while (dm_leaves_next(leaves, slot, &leaf))
 	{
 		bool isnull;

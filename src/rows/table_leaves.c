@@ -7,12 +7,15 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/tupconvert.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "executor/tuptable.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -25,6 +28,7 @@ typedef struct Leaf
 	Relation rel;
 	TupleTableSlot *slot; /* a row of it; NULL for an ordinary table */
 	AttrMap *map;		  /* from its rows to those of the whole; NULL: they have the same columns */
+	BlockNumber first;	  /* pages of the leaves before it, as dm_leaves_blocks() found them */
 } Leaf;
 
 struct DmLeaves
@@ -34,13 +38,15 @@ struct DmLeaves
 	int count;
 	Leaf *leaves;
 	Snapshot snapshot;
-	bool keep;			/* the scan shall leave its pages in the buffers */
+	BlockNumber keep;	/* pages of an ordinary table that the scan shall leave in the buffers */
+	BlockNumber left;	/* pages that it has still to come to, once it is at its end */
 	TableScanDesc scan; /* of one leaf; NULL outside of a scan */
 	int scanned;		/* which */
 };
 
 static void leaf_open(DmLeaves *leaves, Oid relid);
 static void leaf_scan(DmLeaves *leaves);
+static void scan_begin(DmLeaves *leaves, bool keep);
 static bool row_take(Leaf *leaf, TupleTableSlot *slot);
 
 /* Locks a table and all its partitions until the end of the transaction. */
@@ -119,7 +125,32 @@ dm_leaves_count(const DmLeaves *leaves)
 	return leaves->count;
 }
 
-/* Returns one of them. */
+/* Returns how many pages the rows are on; 0 if that says nothing: a table is no heap, or there are too many. */
+BlockNumber
+dm_leaves_blocks(DmLeaves *leaves)
+{
+	uint64 blocks = 0;
+
+	for (int i = 0; i < leaves->count; i++)
+	{
+		Leaf *leaf = &leaves->leaves[i];
+
+		if (leaf->rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+			return 0;
+		leaf->first = (BlockNumber) blocks;
+		blocks += RelationGetNumberOfBlocks(leaf->rel);
+	}
+	return blocks <= MaxBlockNumber ? (BlockNumber) blocks : 0;
+}
+
+/* Returns which of them is a block of one table. */
+BlockNumber
+dm_leaves_page(const DmLeaves *leaves, int leaf, BlockNumber block)
+{
+	return leaves->leaves[leaf].first + block;
+}
+
+/* Returns one of the tables. */
 Relation
 dm_leaves_relation(const DmLeaves *leaves, int leaf)
 {
@@ -140,9 +171,12 @@ dm_leaves_take(DmLeaves *leaves, int leaf, TupleTableSlot *slot)
 	(void) row_take(&leaves->leaves[leaf], slot);
 }
 
-/* Begins to read all rows. keep: its pages are worth the room among the buffers, since they are wanted again. */
+/*
+ * Begins to read all rows. keep: so many pages of an ordinary table, the first ones, are wanted again from the first one
+ * on, and shall be in the buffers then; where there are more, these are read last.
+ */
 void
-dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot, bool keep)
+dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot, BlockNumber keep)
 {
 	leaves->keep = keep;
 	leaves->snapshot = snapshot;
@@ -154,12 +188,39 @@ dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot, bool keep)
 static void
 leaf_scan(DmLeaves *leaves)
 {
+	Relation rel;
+	BlockNumber blocks;
+
+	leaves->scan = NULL;
+	leaves->left = 0;
+	if (leaves->scanned == leaves->count)
+		return;
+	rel = leaves->leaves[leaves->scanned].rel;
+	if (leaves->keep == 0 || dm_leaves_are_many(leaves) || rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+	{
+		scan_begin(leaves, false);
+		return;
+	}
+	blocks = RelationGetNumberOfBlocks(rel);
+	if (blocks <= leaves->keep)
+	{
+		scan_begin(leaves, true);
+		return;
+	}
+	leaves->left = leaves->keep;
+	scan_begin(leaves, false);
+	heap_setscanlimits(leaves->scan, leaves->keep, blocks - leaves->keep);
+}
+
+/* Begins to read the rows of a leaf. keep: its pages stay in the buffers. */
+static void
+scan_begin(DmLeaves *leaves, bool keep)
+{
 	MemoryContext caller = MemoryContextSwitchTo(leaves->context);
 
-	leaves->scan = leaves->scanned < leaves->count
-					   ? table_beginscan_strat(
-							 leaves->leaves[leaves->scanned].rel, leaves->snapshot, 0, NULL, !leaves->keep, true)
-					   : NULL;
+	/* a scan that begins where another one is would not come to its pages in their order */
+	leaves->scan = table_beginscan_strat(
+		leaves->leaves[leaves->scanned].rel, leaves->snapshot, 0, NULL, !keep, leaves->keep == 0);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -175,6 +236,13 @@ dm_leaves_next(DmLeaves *leaves, TupleTableSlot *slot, int *leaf)
 		if (table_scan_getnextslot(leaves->scan, ForwardScanDirection, at->slot ? at->slot : slot))
 			return !at->slot || row_take(at, slot);
 		table_endscan(leaves->scan);
+		if (leaves->left > 0)
+		{
+			scan_begin(leaves, true);
+			heap_setscanlimits(leaves->scan, 0, leaves->left);
+			leaves->left = 0;
+			continue;
+		}
 		leaves->scanned++;
 		leaf_scan(leaves);
 	}

@@ -65,7 +65,8 @@ dm_writers_end(void)
  * Opens a writer on rel, which the caller holds open with at least ROW EXCLUSIVE lock, in the current memory context;
  * the active snapshot must stay until the writer is closed. updated_columns (attribute numbers offset by
  * FirstLowInvalidHeapAttributeNumber) are those that updates may change, or NULL if there will be no updates. new_table:
- * the table was created in this transaction and holds nothing yet; its rows are frozen where they can be. Raises for relations that cannot be written so.
+ * the table was created in this transaction and holds nothing yet; its rows are frozen where they can be. Raises for
+ * relations that cannot be written so.
  */
 DmTableWriter *
 dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table)

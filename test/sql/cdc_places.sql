@@ -40,6 +40,32 @@ SELECT cdc_places.merge('TABLE cdc_places.day2', '2020-01-05');
 SELECT count(*) AS differ FROM (
   (TABLE cdc_places.day2 EXCEPT ALL SELECT k, v, filler FROM cdc_places.t) UNION ALL (SELECT k, v, filler FROM cdc_places.t EXCEPT ALL TABLE cdc_places.day2)) x;
 RESET work_mem;
+-- the same in a current table of three partitions, one of which has its columns elsewhere
+CREATE TABLE cdc_places.p (k int PRIMARY KEY, v int, filler text) PARTITION BY RANGE (k);
+CREATE TABLE cdc_places.p1 PARTITION OF cdc_places.p FOR VALUES FROM (MINVALUE) TO (5000) WITH (fillfactor = 10);
+CREATE TABLE cdc_places.p2 (filler text, gone int, v int, k int NOT NULL) WITH (fillfactor = 10);
+ALTER TABLE cdc_places.p2 DROP COLUMN gone;
+ALTER TABLE cdc_places.p ATTACH PARTITION cdc_places.p2 FOR VALUES FROM (5000) TO (12000);
+CREATE TABLE cdc_places.p3 PARTITION OF cdc_places.p FOR VALUES FROM (12000) TO (MAXVALUE) WITH (fillfactor = 10);
+INSERT INTO cdc_places.p SELECT * FROM cdc_places.src;
+SELECT datamill.create_dataset('cdc_places.p', '{k}', options => '{"effective_type": "date"}') IS NOT NULL AS adopted;
+ANALYZE cdc_places.p;
+SET work_mem = '2MB';
+SET client_min_messages = debug1;
+SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('cdc_places.p', 'TABLE cdc_places.day2', effective => '2100-01-02');
+SET client_min_messages = warning;
+SELECT count(*) AS differ FROM (
+  (TABLE cdc_places.day2 EXCEPT ALL SELECT k, v, filler FROM cdc_places.p) UNION ALL (SELECT k, v, filler FROM cdc_places.p EXCEPT ALL TABLE cdc_places.day2)) x;
+SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('cdc_places.p', 'SELECT * FROM cdc_places.src ORDER BY md5(k::text)', effective => '2100-01-03');
+SELECT count(*) AS differ FROM (
+  (TABLE cdc_places.src EXCEPT ALL SELECT k, v, filler FROM cdc_places.p) UNION ALL (SELECT k, v, filler FROM cdc_places.p EXCEPT ALL TABLE cdc_places.src)) x;
+SELECT * FROM datamill.check_dataset('cdc_places.p');
+SELECT datamill.drop_dataset('cdc_places.p');
+RESET work_mem;
+-- a delta that is not small, but fills no batch, is worked off at once
+SET client_min_messages = debug1;
+SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('cdc_places.t', 'SELECT * FROM cdc_places.day2 WHERE k % 10 = 0 ORDER BY md5(k::text)', mode => 'delta', effective => '2020-01-05');
+SET client_min_messages = warning;
 -- a full temp_file_limit ends the statement, and changes nothing
 SET temp_file_limit = '2MB';
 SET work_mem = '2MB';
