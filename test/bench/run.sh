@@ -52,7 +52,7 @@ ratio() {
 setup() {
   local bucket=$DM_PRIVATE/bench-buckets/bench
   cluster_use bench
-  cluster_make "shared_buffers = 1GB" "max_wal_size = 8GB" "checkpoint_timeout = 1h" "work_mem = 64MB" \
+  cluster_make "shared_buffers = 1GB" "max_wal_size = 8GB" "min_wal_size = 4GB" "checkpoint_timeout = 1h" "work_mem = 64MB" \
     "maintenance_work_mem = 256MB" "fsync = off" "autovacuum = off" "jit = off" "max_parallel_workers_per_gather = 0"
   cluster_start
   psql_private -q -d postgres -c 'CREATE DATABASE bench'
