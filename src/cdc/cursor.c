@@ -42,16 +42,20 @@ struct DmCursor
 	bool is_heap;		/* pages are read here */
 	const Buffer *seen; /* by block: the buffer it was in; NULL if that is not known */
 	BlockNumber nseen;
+	BufferAccessStrategy strategy; /* how pages come into the buffers; NULL: as any */
 	CursorPage pages[PAGES];
 	uint64 first;	  /* number of the first page that is wanted still; a page is at its number modulo PAGES */
 	uint64 end;		  /* number of the next page to be pinned */
 	CursorPage stray; /* a page that was not announced; buffer InvalidBuffer for none */
 };
 
-/* Begins to fetch rows. */
+/*
+ * Begins to fetch rows. seen[], of the first nseen blocks: where dm_cursor_note() found them. is_large: the pages do not fit
+ * the buffers; those that are not changed leave them soon, and others' stay.
+ */
 DmCursor *
 dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTableSlot *slot, const Buffer *seen,
-				BlockNumber nseen)
+				BlockNumber nseen, bool is_large)
 {
 	DmCursor *cursor = palloc0(sizeof(DmCursor));
 
@@ -61,6 +65,7 @@ dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTab
 	cursor->slot = slot;
 	cursor->seen = seen;
 	cursor->nseen = nseen;
+	cursor->strategy = is_large ? GetAccessStrategy(BAS_BULKREAD) : NULL;
 	cursor->is_heap = !dm_leaves_are_many(leaves) && relation->rd_rel->relam == HEAP_TABLE_AM_OID &&
 					  TTS_IS_BUFFERTUPLE(slot) && IsMVCCSnapshot(snapshot);
 	ExecClearTuple(slot);
@@ -77,7 +82,7 @@ page_read(DmCursor *cursor, CursorPage *page, BlockNumber block)
 	if (seen > 0 && ReadRecentBuffer(dm_relation_file(cursor->relation), MAIN_FORKNUM, block, seen))
 		page->buffer = seen;
 	else
-		page->buffer = ReadBuffer(cursor->relation, block);
+		page->buffer = ReadBufferExtended(cursor->relation, MAIN_FORKNUM, block, RBM_NORMAL, cursor->strategy);
 	page->block = block;
 	LockBuffer(page->buffer, BUFFER_LOCK_SHARE);
 	page->all_visible = PageIsAllVisible(BufferGetPage(page->buffer)) && !cursor->snapshot->takenDuringRecovery;
@@ -237,5 +242,7 @@ dm_cursor_end(DmCursor *cursor)
 	ExecClearTuple(cursor->slot);
 	pages_release(cursor, cursor->end);
 	stray_release(cursor);
+	if (cursor->strategy)
+		FreeAccessStrategy(cursor->strategy);
 	pfree(cursor);
 }

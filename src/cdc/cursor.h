@@ -18,7 +18,7 @@ typedef struct DmCursor DmCursor;
  * rows go to slot. seen: nseen buffers, as noted in that scan, or NULL.
  */
 extern DmCursor *dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTableSlot *slot,
-								 const Buffer *seen, BlockNumber nseen);
+								 const Buffer *seen, BlockNumber nseen, bool is_large);
 /* Says which row will be fetched soon: in the order in which they will be. */
 extern void dm_cursor_prefetch(DmCursor *cursor, uint64 tid);
 /* Puts the row with a packed tuple id into the slot. Any order works; one page after another is fast. */

@@ -45,6 +45,9 @@
 #define BATCH_BYTES_A_PAGE ((Size) 1024)
 #define BATCH_BYTES ((Size) 8 * 1024 * 1024)
 
+/* So many pages of current may stay in the buffers from one pass to the next. */
+#define KEPT_BLOCKS ((BlockNumber) NBuffers / 4 * 3)
+
 struct DmMatcher
 {
 	DmMatcherSpec spec;
@@ -326,7 +329,7 @@ current_scan(DmMatcher *matcher)
 						 of_heap);
 	for (int i = 0; i < shape->nkeys; i++)
 		last_key = Max(last_key, shape->current_attribute[shape->keys[i]]);
-	dm_leaves_scan(matcher->leaves, matcher->snapshot, (BlockNumber) NBuffers / 4 * 3);
+	dm_leaves_scan(matcher->leaves, matcher->snapshot, KEPT_BLOCKS);
 	while (dm_leaves_next(matcher->leaves, matcher->old_slot, &leaf))
 	{
 		MemoryContext caller;
@@ -526,7 +529,8 @@ cursor_begin(DmMatcher *matcher)
 									  matcher->snapshot,
 									  matcher->old_slot,
 									  matcher->seen,
-									  matcher->nseen);
+									  matcher->nseen,
+									  matcher->blocks > KEPT_BLOCKS);
 	MemoryContextSwitchTo(caller);
 }
 
