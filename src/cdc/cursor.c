@@ -49,10 +49,7 @@ struct DmCursor
 	CursorPage stray; /* a page that was not announced; buffer InvalidBuffer for none */
 };
 
-/*
- * Begins to fetch rows. seen[], of the first nseen blocks: where dm_cursor_note() found them. is_large: the pages do not fit
- * the buffers; those that are not changed leave them soon, and others' stay.
- */
+/* Begins to fetch rows. */
 DmCursor *
 dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTableSlot *slot, const Buffer *seen,
 				BlockNumber nseen, bool is_large)
@@ -65,9 +62,9 @@ dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTab
 	cursor->slot = slot;
 	cursor->seen = seen;
 	cursor->nseen = nseen;
-	cursor->strategy = is_large ? GetAccessStrategy(BAS_BULKREAD) : NULL;
 	cursor->is_heap = !dm_leaves_are_many(leaves) && relation->rd_rel->relam == HEAP_TABLE_AM_OID &&
 					  TTS_IS_BUFFERTUPLE(slot) && IsMVCCSnapshot(snapshot);
+	cursor->strategy = cursor->is_heap && is_large ? GetAccessStrategy(BAS_BULKREAD) : NULL;
 	ExecClearTuple(slot);
 	return cursor;
 }

@@ -15,7 +15,8 @@ typedef struct DmCursor DmCursor;
 
 /*
  * Begins in the current memory context (relation: the whole of the leaves, which was scanned under the same snapshot); the
- * rows go to slot. seen: nseen buffers, as noted in that scan, or NULL.
+ * rows go to slot. seen: nseen buffers, as noted in that scan, or NULL. is_large: the pages do not fit the buffers; those
+ * that are only read leave them soon, and others' stay.
  */
 extern DmCursor *dm_cursor_begin(DmLeaves *leaves, Relation relation, Snapshot snapshot, TupleTableSlot *slot,
 								 const Buffer *seen, BlockNumber nseen, bool is_large);

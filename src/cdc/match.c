@@ -741,13 +741,14 @@ unmatched_settle(DmMatcher *matcher)
 	bool may_close = matcher->spec.mode == DM_MODE_FULL && matcher->spec.close_deletes;
 	uint64 count;
 	uint64 *tids = dm_keytable_unmarked(matcher->keys, &count);
-	bool downwards = dm_tids_sort(tids, count, matcher->place);
+	bool downwards;
 
 	if (!may_close && !matcher->spec.apply.dry_run && !matcher->spec.stamp)
 	{
 		matcher->spec.apply.counts->missing += count;
 		count = 0;
 	}
+	downwards = dm_tids_sort(tids, count, matcher->place);
 	if (count > 0)
 		cursor_begin(matcher);
 	for (uint64 i = 0; i < count; i++)

@@ -178,7 +178,9 @@ dm_leaves_take(DmLeaves *leaves, int leaf, TupleTableSlot *slot)
 void
 dm_leaves_scan(DmLeaves *leaves, Snapshot snapshot, BlockNumber keep)
 {
-	leaves->keep = keep;
+	bool is_heap = !dm_leaves_are_many(leaves) && leaves->whole->rd_rel->relam == HEAP_TABLE_AM_OID;
+
+	leaves->keep = is_heap ? keep : 0;
 	leaves->snapshot = snapshot;
 	leaves->scanned = 0;
 	leaf_scan(leaves);
@@ -196,7 +198,7 @@ leaf_scan(DmLeaves *leaves)
 	if (leaves->scanned == leaves->count)
 		return;
 	rel = leaves->leaves[leaves->scanned].rel;
-	if (leaves->keep == 0 || dm_leaves_are_many(leaves) || rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+	if (leaves->keep == 0)
 	{
 		scan_begin(leaves, false);
 		return;
