@@ -143,14 +143,14 @@ bench_delta() {
 memory_keep() {
   local blocks
   blocks=$(awk '/^MemAvailable/ { n = int($2 / 1024 / 64 / 4); print (n > 96 ? 96 : n) }' /proc/meminfo)
-  exec 6< <(exec perl -e '$| = 1; my @kept = map { "x" x (64 << 20) } 1 .. $ARGV[0]; print "ready\n"; while (@kept) { select undef, undef, undef, 0.2; undef $kept[-1]; pop @kept } sleep' "$blocks")
+  exec 6< <(exec perl -e '$| = 1; my @kept = map { "x" x (64 << 20) } 1 .. $ARGV[0]; print "ready\n"; while (@kept) { select undef, undef, undef, 0.2; undef $kept[-1]; pop @kept }' "$blocks")
   keeper=$!
   read -r <&6
 }
 
 # Ends that.
 memory_release() {
-  kill "$keeper"
+  kill "$keeper" 2>/dev/null || true # it ends by itself when it has given all back
   exec 6<&-
 }
 
