@@ -6,6 +6,9 @@ CREATE EXTENSION pg_visibility;
 CREATE TABLE cdc_places.src AS SELECT g AS k, g % 10 AS v, repeat(md5(g::text), 20) AS filler FROM generate_series(1, 16000) g;
 CREATE FUNCTION cdc_places.merge(source text, day date) RETURNS text LANGUAGE sql AS $$
   SELECT format('I%s U%s D%s N%s', inserted, updated, deleted, unchanged) FROM datamill.cdc_merge('cdc_places.t', source, keys => '{k}', effective => day) $$;
+CREATE FUNCTION cdc_places.differ(source regclass, target regclass) RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint; BEGIN
+  EXECUTE format('SELECT count(*) FROM ((TABLE %1$s EXCEPT ALL SELECT k, v, filler FROM %2$s) UNION ALL (SELECT k, v, filler FROM %2$s EXCEPT ALL TABLE %1$s)) x', source, target) INTO n;
+  RETURN n; END $$;
 SELECT cdc_places.merge('SELECT * FROM cdc_places.src', '2020-01-01');
 -- the rows of a first load are frozen
 SELECT all_visible > 0 AND all_visible = all_frozen AS frozen, all_visible = (SELECT count(DISTINCT (ctid::text::point)[0]) FROM cdc_places.t) AS all_pages FROM pg_visibility_map_summary('cdc_places.t');
@@ -22,8 +25,7 @@ SET log_statement = 'none';
 SET client_min_messages = debug1;
 SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('cdc_places.t', 'TABLE cdc_places.day2', effective => '2020-01-02');
 SET client_min_messages = warning;
-SELECT count(*) AS differ FROM (
-  (TABLE cdc_places.day2 EXCEPT ALL SELECT k, v, filler FROM cdc_places.t) UNION ALL (SELECT k, v, filler FROM cdc_places.t EXCEPT ALL TABLE cdc_places.day2)) x;
+SELECT cdc_places.differ('cdc_places.day2', 'cdc_places.t');
 SELECT ended_by, count(*), sum(k), sum(v) FROM cdc_places.t_history GROUP BY 1 ORDER BY 1;
 SELECT * FROM datamill.check_dataset('cdc_places.t');
 -- the same again changes nothing; the old rows in another order; what a plan says is what a merge does
@@ -31,14 +33,12 @@ SELECT cdc_places.merge('TABLE cdc_places.day2', '2020-01-03');
 SELECT format('I%s U%s D%s N%s', sum(rows) FILTER (WHERE operation = 'I'), sum(rows) FILTER (WHERE operation = 'U'), sum(rows) FILTER (WHERE operation = 'D'), sum(rows) FILTER (WHERE operation = 'N'))
 FROM datamill.cdc_plan('cdc_places.t', 'SELECT * FROM cdc_places.src ORDER BY md5(k::text)', effective => '2020-01-04');
 SELECT cdc_places.merge('SELECT * FROM cdc_places.src ORDER BY md5(k::text)', '2020-01-04');
-SELECT count(*) AS differ FROM (
-  (TABLE cdc_places.src EXCEPT ALL SELECT k, v, filler FROM cdc_places.t) UNION ALL (SELECT k, v, filler FROM cdc_places.t EXCEPT ALL TABLE cdc_places.src)) x;
+SELECT cdc_places.differ('cdc_places.src', 'cdc_places.t');
 -- a row twice, far apart; with so little memory that keys are worked off in partitions, too
 SELECT cdc_places.merge('SELECT * FROM (SELECT * FROM cdc_places.src UNION ALL SELECT * FROM cdc_places.src WHERE k = 777) x ORDER BY md5(k::text || v::text)', '2020-01-05');
 SET work_mem = '64kB';
 SELECT cdc_places.merge('TABLE cdc_places.day2', '2020-01-05');
-SELECT count(*) AS differ FROM (
-  (TABLE cdc_places.day2 EXCEPT ALL SELECT k, v, filler FROM cdc_places.t) UNION ALL (SELECT k, v, filler FROM cdc_places.t EXCEPT ALL TABLE cdc_places.day2)) x;
+SELECT cdc_places.differ('cdc_places.day2', 'cdc_places.t');
 RESET work_mem;
 -- the same in a current table of three partitions, one of which has its columns elsewhere
 CREATE TABLE cdc_places.p (k int PRIMARY KEY, v int, filler text) PARTITION BY RANGE (k);
@@ -54,11 +54,9 @@ SET work_mem = '2MB';
 SET client_min_messages = debug1;
 SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('cdc_places.p', 'TABLE cdc_places.day2', effective => '2100-01-02');
 SET client_min_messages = warning;
-SELECT count(*) AS differ FROM (
-  (TABLE cdc_places.day2 EXCEPT ALL SELECT k, v, filler FROM cdc_places.p) UNION ALL (SELECT k, v, filler FROM cdc_places.p EXCEPT ALL TABLE cdc_places.day2)) x;
+SELECT cdc_places.differ('cdc_places.day2', 'cdc_places.p');
 SELECT inserted, updated, deleted, unchanged FROM datamill.cdc_merge('cdc_places.p', 'SELECT * FROM cdc_places.src ORDER BY md5(k::text)', effective => '2100-01-03');
-SELECT count(*) AS differ FROM (
-  (TABLE cdc_places.src EXCEPT ALL SELECT k, v, filler FROM cdc_places.p) UNION ALL (SELECT k, v, filler FROM cdc_places.p EXCEPT ALL TABLE cdc_places.src)) x;
+SELECT cdc_places.differ('cdc_places.src', 'cdc_places.p');
 SELECT * FROM datamill.check_dataset('cdc_places.p');
 SELECT datamill.drop_dataset('cdc_places.p');
 RESET work_mem;
