@@ -29,6 +29,7 @@
 #define CRASH_PAUSE_US (60 * USECS_PER_SEC)
 #define MAX_BACKOFF_US USECS_PER_HOUR
 #define EXPIRE_BATCH "10000"
+#define SERVER_STOPPED "the server was stopped while it ran"
 
 /* What is known of a job while runs of it are settled. */
 typedef struct JobState
@@ -108,16 +109,18 @@ dm_settle_slots(TimestampTz now)
 		tickets = lappend(tickets, ticket);
 		dm_column_add_int8(&ids, slot.run_id);
 		dm_column_add_text(&states,
-						   slot.stop == DM_STOP_TIMEOUT ? DM_RUN_TIMED_OUT
-						   : slot.stop != DM_STOP_NONE	? DM_RUN_CANCELLED
-														: DM_RUN_FAILED);
+						   slot.stop == DM_STOP_TIMEOUT	 ? DM_RUN_TIMED_OUT
+						   : slot.stop == DM_STOP_SERVER ? DM_RUN_CRASHED
+						   : slot.stop != DM_STOP_NONE	 ? DM_RUN_CANCELLED
+														 : DM_RUN_FAILED);
 		dm_column_add_text(&reasons,
 						   slot.stop == DM_STOP_TIMEOUT
 							   ? "it went on for longer than its timeout, and was terminated"
-						   : slot.stop != DM_STOP_NONE ? "it did not end when cancelled, and was terminated"
-													   : NULL);
+						   : slot.stop != DM_STOP_NONE && slot.stop != DM_STOP_SERVER
+							   ? "it did not end when cancelled, and was terminated"
+							   : NULL);
 		dm_column_add_text(&codes, slot.sqlstate);
-		dm_column_add_text(&messages, slot.message);
+		dm_column_add_text(&messages, slot.stop == DM_STOP_SERVER ? SERVER_STOPPED : slot.message);
 	}
 	if (tickets != NIL)
 	{
@@ -529,7 +532,7 @@ sweep_orphans(TimestampTz now)
 	dm_catalog_run("UPDATE datamill.run_catalog SET state = 'crashed', finished_at = clock_timestamp(), "
 				   "sqlstate = CASE WHEN coalesce(started_at, queued_at) < $3 THEN '57P01' ELSE '57P02' END, "
 				   "message = CASE WHEN state = 'starting' THEN 'its process did not start, several times' "
-				   "WHEN started_at < $3 THEN 'the server was stopped while it ran' "
+				   "WHEN started_at < $3 THEN '" SERVER_STOPPED "' "
 				   "ELSE 'the server crashed while it ran' END "
 				   "WHERE run_id = ANY ($1) AND state IN ('starting', 'running') AND $2 IS NOT NULL",
 				   &args);

@@ -18,9 +18,10 @@
 typedef enum DmStop
 {
 	DM_STOP_NONE,
-	DM_STOP_CANCEL,	 /* somebody called cancel() */
-	DM_STOP_TIMEOUT, /* its time is up */
-	DM_STOP_REPLACED /* overlap cancel: a later time is due */
+	DM_STOP_CANCEL,	  /* somebody called cancel() */
+	DM_STOP_TIMEOUT,  /* its time is up */
+	DM_STOP_REPLACED, /* overlap cancel: a later time is due */
+	DM_STOP_SERVER	  /* the server is stopped */
 } DmStop;
 
 typedef enum DmSlotPhase

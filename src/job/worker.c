@@ -9,7 +9,9 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -26,6 +28,7 @@
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/pidfile.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
@@ -75,6 +78,7 @@ static char last_message[DM_STOP_TEXT];
 static emit_log_hook_type previous_log_hook = NULL;
 
 static void leave(int code, Datum arg);
+static bool server_is_stopping(void);
 static void note_fatal(ErrorData *error);
 static bool claim(void);
 static void start_clock(void);
@@ -140,11 +144,43 @@ dm_run_main(Datum main_arg)
 static void
 leave(int code, Datum arg)
 {
-	if (!has_ended)
-		dm_slot_end(&ticket,
-					timed_out ? DM_STOP_TIMEOUT : DM_STOP_NONE,
-					last_sqlstate[0] ? last_sqlstate : "57P01",
-					last_message[0] ? last_message : "the process ended without saying why");
+	DmStop stop = DM_STOP_NONE;
+
+	if (has_ended)
+		return;
+	if (timed_out)
+		stop = DM_STOP_TIMEOUT;
+	else if (strcmp(last_sqlstate, "57P01") == 0 && server_is_stopping())
+		stop = DM_STOP_SERVER;
+	dm_slot_end(&ticket,
+				stop,
+				last_sqlstate[0] ? last_sqlstate : "57P01",
+				last_message[0] ? last_message : "the process ended without saying why");
+}
+
+/*
+ * True if the postmaster is stopping the server, which it writes into its lock file before it tells its children. The scheduler may live a
+ * little longer than a run, and would otherwise take its end for one that somebody wanted.
+ */
+static bool
+server_is_stopping(void)
+{
+	char text[MAXPGPATH + 1024];
+	char *line = text;
+	int fd = open("postmaster.pid", O_RDONLY | PG_BINARY, 0);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[Max(len, 0)] = '\0';
+	for (int i = 1; line && i < LOCK_FILE_LINE_PM_STATUS; i++)
+	{
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	return line && strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
 }
 
 /* Log hook: keeps the last error, in case it ends the process. */

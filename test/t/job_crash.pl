@@ -17,6 +17,9 @@ sub sql { return $where->safe_psql('postgres', $_[0]); }
 sub becomes { my ($query, $expected, $name) = @_; ok($where->poll_query_until('postgres', $query, $expected), $name) or diag(sql($query)); return; }
 sub pid_of { return sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'datamill $_[0]' AND (datname = 'postgres' OR datname IS NULL) ORDER BY backend_start DESC LIMIT 1"); }
 
+# Waits until something is true; false if it does not become so.
+sub comes { my ($what) = @_; for (1 .. 600) { return 1 if $what->(); usleep(100_000); } return 0; }
+
 # Kills a process and waits until the server has started anew.
 sub crash
 {
@@ -84,6 +87,24 @@ for my $mode ('fast', 'immediate')
 	$node->stop($mode);
 	$node->start;
 	becomes("SELECT concat_ws('|', state, sqlstate, message) FROM datamill.runs WHERE run_id = $id", 'crashed|57P01|the server was stopped while it ran', "stop $mode");
+}
+
+# A run that ends before the scheduler does, while the server stops: a session keeps the server from being gone.
+{
+	my $id = sql("SELECT datamill.run('sleep')");
+	becomes("SELECT state FROM datamill.runs WHERE run_id = $id", 'running', 'smart: a run goes on');
+	my $session = $node->background_psql('postgres');
+	$session->query_safe('SELECT 1');
+	$node->command_ok([ 'pg_ctl', '-W', '-m', 'smart', '-D', $node->data_dir, 'stop' ], 'asked to stop');
+	ok(comes(sub { slurp_file($node->data_dir . '/postmaster.pid') =~ /stopping/ }), '... which it is about to');
+	$session->query_safe("SELECT pg_terminate_backend((SELECT pid FROM datamill.runs WHERE run_id = $id))");
+	my $end;
+	comes(sub { ($end = $session->query_safe("SELECT concat_ws('|', state, sqlstate, message) FROM datamill.runs WHERE run_id = $id")) !~ /^running/ });
+	is($end, 'crashed|57P01|the server was stopped while it ran', 'stop smart: the scheduler says it as the next one would');
+	$session->quit;
+	ok(comes(sub { !-e $node->data_dir . '/postmaster.pid' }), '... and the server is gone with its last session');
+	$node->{_pid} = undef;
+	$node->start;
 }
 is(sql("SELECT crashes || ' ' || state FROM datamill.job_catalog WHERE name = 'sleep'"), '0 active', 'which is not held against the job');
 $node->kill9;

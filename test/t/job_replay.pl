@@ -172,7 +172,7 @@ unlink "$buckets/in/b.csv";
 sql("SELECT datamill.forget_loads('l'); TRUNCATE l");
 is(state(replay(receipt_of($to_lake, 'id'))), 'succeeded', '... and back') or diag(sql('SELECT detail FROM datamill.runs ORDER BY run_id DESC LIMIT 1'));
 is(rows('l'), '2b', '... by load(), too');
-job('meddler', qq{SET datamill.archive = 's3://keep/blobs'; SELECT count(*) FROM files_in; COPY (SELECT 1) TO PROGRAM 'printf "id,v\\n8,z\\n" > $buckets/in/c.csv'});
+job('meddler', qq{SET datamill.archive = 's3://keep/blobs'; SELECT count(*) FROM files_in; COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; printf "id,v\\n8,z\\n" > $buckets/in/c.csv'});
 like(state(end_of("run('meddler')")), qr{^failed\|DM001\|object "s3://in/c.csv" was replaced}, 'what is replaced between reading and archiving fails the run');
 job('nowhere', q{SET datamill.archive = 'nowhere'; SELECT count(*) FROM files_in});
 is(state(end_of("run('nowhere')")), 'failed|22023|invalid object URL "nowhere"', 'an archive that is no place');
