@@ -20,6 +20,7 @@ DM_AGAIN=(cdc_feed cdc_feed_debezium cdc_feed_undo cdc_history cdc_inspect cdc_m
 
 passed=0 failed=0 skipped=0
 failures=()
+declare -A tap_runs=() # TAP tests that run: process id => name
 
 # Counts one check: $1 is its exit status, $2 its name.
 count() {
@@ -206,29 +207,52 @@ tap_end() {
   esac
 }
 
-# test/t/*.pl, each in a folder and a session of its own.
+# test/t/*.pl, each in a folder and a session of its own, DM_TAP_JOBS at once. One of them is taken from the front, the others from the
+# end: the tests of jobs mostly wait and those of S3 mostly compute, so they go well beside each other.
 run_tap() {
   local IFS=$'\n'
-  local f n log rc
-  for f in $(files_of "$DM_REPO/test/t" pl "$@"); do
-    n=$(name_of "$f") tap_dir=$DM_PRIVATE/tap/$n log=$DM_PRIVATE/tap/$n.log
-    step "tap $n"
-    [ -n "${test_cluster_made:-}" ] || test_copy
-    rm -rf "$tap_dir"
-    mkdir -p "$tap_dir"
-    server_folder "$tap_dir/run"
-    copy_for_server "$DM_REPO/test/data/buckets" "$tap_dir/buckets"
-    server_folder "$tap_dir/tmp"
-    as_server "${tap_env[@]}" TESTDIR="$tap_dir/run" DM_BUCKETS="$tap_dir/buckets" DM_TMP="$tap_dir/tmp" setsid -w \
-      bash -c 'echo $$ >"$TESTDIR/session"; exec "$@"' tap timeout -k 10 "${DM_TAP_TIMEOUT:-600}" \
-      perl -I "$DM_PGXS/src/test/perl" -I "$DM_PRIVATE/test-copy/lib" "$DM_PRIVATE/test-copy/t/$n.pl" >"$log" 2>&1 </dev/null &
-    wait $!
+  local names=() front='' f name pid rc
+  for f in $(files_of "$DM_REPO/test/t" pl "$@"); do names+=("$(name_of "$f")"); done
+  [ ${#names[@]} -gt 0 ] || return 0
+  [ -n "${test_cluster_made:-}" ] || test_copy
+  mkdir -p "$DM_PRIVATE/tap"
+  server_folder "$DM_PRIVATE/tap/ports" # PostgreSQL::Test reserves its ports there
+  while [ ${#names[@]} -gt 0 ] || [ ${#tap_runs[@]} -gt 0 ]; do
+    while [ ${#names[@]} -gt 0 ] && [ ${#tap_runs[@]} -lt "${DM_TAP_JOBS:-2}" ]; do
+      if [ -z "$front" ]; then
+        name=${names[0]} names=("${names[@]:1}")
+        tap_start "$name"
+        front=$!
+      else
+        name=${names[-1]}
+        unset 'names[-1]'
+        tap_start "$name"
+      fi
+      tap_runs[$!]=$name
+    done
+    wait -n -p pid "${!tap_runs[@]}"
     rc=$?
-    tap_end "$tap_dir"
-    count_tap "$log" $rc "tap $n"
-    [ $rc = 0 ] || echo "output is in $log, logs are in $tap_dir/run/tmp_check/log"
-    tap_dir=
+    [ "$pid" != "$front" ] || front=
+    name=${tap_runs[$pid]}
+    unset "tap_runs[$pid]"
+    tap_end "$DM_PRIVATE/tap/$name"
+    count_tap "$DM_PRIVATE/tap/$name.log" $rc "tap $name"
+    [ $rc = 0 ] || echo "tap $name: output is in $DM_PRIVATE/tap/$name.log, logs are in $DM_PRIVATE/tap/$name/run/tmp_check/log"
   done
+}
+
+# Starts the TAP test $1 in the background.
+tap_start() {
+  local dir=$DM_PRIVATE/tap/$1
+  step "tap $1"
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  server_folder "$dir/run"
+  copy_for_server "$DM_REPO/test/data/buckets" "$dir/buckets"
+  server_folder "$dir/tmp"
+  as_server "${tap_env[@]}" TESTDIR="$dir/run" DM_BUCKETS="$dir/buckets" DM_TMP="$dir/tmp" setsid -w \
+    bash -c 'echo $$ >"$TESTDIR/session"; exec "$@"' tap timeout -k 10 "${DM_TAP_TIMEOUT:-600}" \
+    perl -I "$DM_PGXS/src/test/perl" -I "$DM_PRIVATE/test-copy/lib" "$DM_PRIVATE/test-copy/t/$1.pl" >"$DM_PRIVATE/tap/$1.log" 2>&1 </dev/null &
 }
 
 # test/quickstart.sh as a user runs it, in a cluster of its own.
@@ -268,7 +292,7 @@ DM_PGXS=$(dirname "$("$DM_PG_CONFIG" --pgxs)")/../..
 DM_PGXS=$(cd "$DM_PGXS" && pwd)
 test_env=("DM_BUCKETS=$DM_PRIVATE/test/buckets" "DM_DATA=$DM_PRIVATE/test-copy/data" "DM_TMP=$DM_PRIVATE/test/tmp")
 tap_env=("DM_DATA=$DM_PRIVATE/test-copy/data" "DM_LIB=$DM_PRIVATE/test-copy/lib" "PG_REGRESS=$DM_PGXS/src/test/regress/pg_regress"
-  "PG_TEST_TIMEOUT_DEFAULT=60" "DM_FEED_SEEDS=${DM_FEED_SEEDS:-12}" "DM_FEED_FIRST=${DM_FEED_FIRST:-1}")
+  "PG_TEST_TIMEOUT_DEFAULT=60" "PG_TEST_PORT_DIR=$DM_PRIVATE/tap/ports" "DM_FEED_SEEDS=${DM_FEED_SEEDS:-12}" "DM_FEED_FIRST=${DM_FEED_FIRST:-1}")
 
 if [ "$part" != lint ]; then
   step "build"
@@ -277,7 +301,8 @@ if [ "$part" != lint ]; then
 fi
 # Ends whatever still runs, on every way out.
 end_all() {
-  [ -z "${tap_dir:-}" ] || tap_end "$tap_dir"
+  local f
+  for f in "${tap_runs[@]}"; do tap_end "$DM_PRIVATE/tap/$f"; done
   [ -z "${quickstart_runs:-}" ] || quickstart_end
   [ -z "${test_cluster_made:-}" ] || { cluster_use test; cluster_stop immediate; }
 }

@@ -90,7 +90,8 @@ dm_launcher_main(Datum main_arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (dm_shared_rescan_wanted())
+		/* looking may take the latch's news away */
+		while (dm_shared_rescan_wanted())
 			look_at_databases();
 		wake_at = start_wanted(now);
 		(void) WaitLatch(MyLatch,

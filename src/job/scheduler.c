@@ -193,7 +193,12 @@ tick(void)
 		expired_at = now;
 	}
 	if (dm_guc_scheduler)
-		wake_at = Min(dm_launch_next(now), dm_sender_start(now));
+	{
+		TimestampTz send_at = dm_sender_start(now);
+
+		wake_at = dm_launch_next(now);
+		wake_at = Min(wake_at, send_at);
+	}
 	end(&scope);
 	is_first = false;
 	last_tick_at = now;
@@ -322,8 +327,8 @@ next_stop(TimestampTz now)
 }
 
 /*
- * Sleeps. Since the system's clock may be set while it does, it looks at it once a minute; that costs nothing else unless the clock
- * was set.
+ * Sleeps, unless somebody called since the tick began: a tick that waited for a lock or for a page that another process read has reset the
+ * latch. Since the system's clock may be set while it does, it looks at it once a minute; that costs nothing else unless the clock was set.
  */
 static void
 sleep_until(TimestampTz wake_at)
@@ -341,6 +346,8 @@ sleep_until(TimestampTz wake_at)
 		long ms = TIMESTAMP_IS_NOEND(until) ? -1 : (long) Max((until - before + 999) / 1000, 0);
 		TimestampTz after;
 
+		if (dm_shared_scheduler_is_woken())
+			return;
 		if (WaitLatch(MyLatch, flags, ms, wait_event) & WL_LATCH_SET)
 			return;
 		after = GetCurrentTimestamp();

@@ -1,7 +1,7 @@
 /*
  * sender.c: the process that sends notifications: there is one while something is due, so a slow mail server keeps no scheduler waiting.
  *
- * The scheduler starts it, and is signalled by the postmaster when it has ended: what came in between is then seen. It runs nobody's code.
+ * The scheduler starts it, and is woken when it ends: what came in between is then seen. It runs nobody's code.
  */
 #include "postgres.h"
 
@@ -42,12 +42,12 @@ dm_sender_start(TimestampTz now)
 
 	if (next > now)
 		return next;
-	/* it looks again before it ends, and its end wakes the scheduler */
-	if (handle && GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
-		return DT_NOEND;
-	/* one that an earlier scheduler started may go on */
+	/* it looks again before it ends, and its end wakes the scheduler; an earlier scheduler may have started it */
 	if (dm_shared_sender_is_there())
-		return now + AFTER_FAILURE_US;
+		return DT_NOEND;
+	/* it begins or ends */
+	if (handle && GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
+		return now + PAUSE_US;
 	if (now >= started_at && now - started_at < pause_us)
 		return started_at + pause_us;
 	started_at = now;

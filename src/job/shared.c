@@ -31,6 +31,7 @@ typedef struct DatabaseSlot
 	Latch *latch;
 	bool wanted;  /* it should have a scheduler */
 	bool called;  /* somebody woke it since it last looked, or wanted one where there was none */
+	bool woken;	  /* its latch was set since it last looked */
 	bool starves; /* its scheduler has runs to start and no room for them */
 	TimestampTz held_until;
 } DatabaseSlot;
@@ -58,6 +59,7 @@ static void shared_request(void);
 static void shared_startup(void);
 static void at_end_of_transaction(XactEvent event, void *arg);
 static DatabaseSlot *database_find(Oid database, bool add);
+static void wake_scheduler(DatabaseSlot *slot);
 static void launcher_leave(int code, Datum arg);
 static void scheduler_leave(int code, Datum arg);
 static void sender_leave(int code, Datum arg);
@@ -126,7 +128,7 @@ dm_shared_wake(Oid database)
 	if (slot)
 		slot->called = slot->called || slot->pid || !slot->wanted;
 	if (slot && slot->pid)
-		SetLatch(slot->latch);
+		wake_scheduler(slot);
 	else if (slot)
 		slot->wanted = true;
 	if (shared->launcher && (!slot || !slot->pid))
@@ -293,9 +295,23 @@ dm_shared_scheduler_look(void)
 	slot = database_find(MyDatabaseId, false);
 	called = slot && slot->called;
 	if (slot)
-		slot->called = false;
+		slot->called = slot->woken = false;
 	LWLockRelease(shared->lock);
 	return called;
+}
+
+/* Was the scheduler woken since it looked? Its latch need not be set any more: waiting for a lock or a page resets it. */
+bool
+dm_shared_scheduler_is_woken(void)
+{
+	DatabaseSlot *slot;
+	bool woken;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = database_find(MyDatabaseId, false);
+	woken = slot && slot->woken;
+	LWLockRelease(shared->lock);
+	return woken;
 }
 
 /* The scheduler is not needed any more. False if somebody called since it looked. */
@@ -501,7 +517,7 @@ dm_slot_end(const DmRunTicket *ticket, DmStop stop, const char *sqlstate, const 
 			DatabaseSlot *other = &shared->databases[i];
 
 			if (other->pid && (other == scheduler || other->starves))
-				SetLatch(other->latch);
+				wake_scheduler(other);
 		}
 	}
 	LWLockRelease(shared->lock);
@@ -711,6 +727,14 @@ database_find(Oid database, bool add)
 	return unused;
 }
 
+/* Wakes the scheduler that a database has, under the lock. */
+static void
+wake_scheduler(DatabaseSlot *slot)
+{
+	slot->woken = true;
+	SetLatch(slot->latch);
+}
+
 /* Exit callback of the launcher. */
 static void
 launcher_leave(int code, Datum arg)
@@ -751,6 +775,8 @@ sender_leave(int code, Datum arg)
 	slot = database_find(MyDatabaseId, false);
 	if (slot && slot->sender == MyProcPid)
 		slot->sender = 0;
+	if (slot && slot->pid)
+		wake_scheduler(slot);
 	LWLockRelease(shared->lock);
 }
 

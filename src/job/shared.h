@@ -84,6 +84,7 @@ extern int dm_shared_databases(Oid *databases);
 /* A scheduler; false if the database has one already. */
 extern bool dm_shared_scheduler_enter(void);
 extern bool dm_shared_scheduler_look(void);
+extern bool dm_shared_scheduler_is_woken(void);
 extern bool dm_shared_scheduler_retire(void);
 /* Has this database a scheduler that is alive? */
 extern bool dm_shared_scheduler_is_alive(void);

@@ -3,10 +3,27 @@ package DmCrash;
 use strict;
 use warnings;
 use Exporter 'import';
-use IPC::Run qw(start finish);
+use IPC::Run qw(run start finish);
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(interrupt);
+our @EXPORT = qw(interrupt checkpointer_of wait_for_restart);
+
+# Asks a server that may be down; returns '' if it does not answer. (PostgreSQL::Test's psql() dies when psql ends before it has read its input.)
+sub answer_of
+{
+	my ($node, $sql) = @_;
+	my ($out, $err);
+	run([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $sql ], '<', '/dev/null', '>', \$out, '2>', \$err) or return '';
+	chomp $out;
+	return $out;
+}
+
+# The process id of the checkpointer: another one after a crash.
+sub checkpointer_of
+{
+	my $node = shift;
+	return answer_of($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
+}
 
 # Waits until the postmaster has noticed a crash, ended all others and started anew: the checkpointer is then another. If
 # psql saw no error, the statement may have been over just before, and no crash is no fault.
@@ -16,15 +33,15 @@ sub wait_for_restart
 	my $deadline = time + ($must ? 180 : 2);
 	while (time < $deadline)
 	{
-		my ($code, $pid) = $node->psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
-		return if $code == 0 && $pid ne '' && $pid ne $checkpointer;
+		my $pid = checkpointer_of($node);
+		return if $pid ne '' && $pid ne $checkpointer;
 		usleep(100_000);
 	}
 	die 'no restart after a crash' if $must;
 	$deadline = time + 120;
 	while (time < $deadline)
 	{
-		return if ($node->psql('postgres', 'SELECT 1'))[0] == 0;
+		return if answer_of($node, 'SELECT 1') eq '1';
 		usleep(100_000);
 	}
 	die 'the server does not answer';
@@ -36,8 +53,7 @@ sub interrupt
 {
 	my ($node, $sql, $what, $seconds) = @_;
 	my ($out, $err) = ('', '');
-	my $checkpointer =
-	  $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
+	my $checkpointer = checkpointer_of($node);
 	my $handle = start([ 'psql', '-X', '-q', '-d', $node->connstr('postgres') . ' application_name=victim', '-c', $sql ],
 		'>', \$out, '2>', \$err, IPC::Run::timeout(60));
 

@@ -1,6 +1,7 @@
 # job_crash.pl: processes of jobs are killed, find no room, or lose their server. No run is lost, doubled or left for ever in a state that is not true.
 use strict;
 use warnings;
+use DmCrash;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -24,15 +25,10 @@ sub comes { my ($what) = @_; for (1 .. 600) { return 1 if $what->(); usleep(100_
 sub crash
 {
 	my $pid = shift;
-	my $before = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
+	my $before = checkpointer_of($where);
 	kill 'KILL', $pid;
-	for (1 .. 600)
-	{
-		my ($code, $now) = $where->psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
-		return if $code == 0 && $now ne '' && $now ne $before;
-		usleep(100_000);
-	}
-	die 'no restart after a crash';
+	wait_for_restart($where, $before, 1);
+	return;
 }
 
 sql(q{CREATE EXTENSION datamill; CREATE TABLE log (what text, at timestamptz DEFAULT clock_timestamp());

@@ -1,6 +1,7 @@
 # job_notify.pl: notifications, from the event to a real mail server, a real HTTP server and a listening session.
 use strict;
 use warnings;
+use DmCrash;
 use IPC::Run ();
 use JSON::PP ();
 use POSIX ();
@@ -337,7 +338,9 @@ cmp_ok(Time::HiRes::time() - $began, '<', 5, '... without waiting for it');
 sql("SELECT datamill.drop_notifier('slow')");
 sql(qq{SELECT datamill.create_notifier('slow', 'webhook', '{"url": "http://127.0.0.1:$http/slow/crash"}'); SELECT datamill.test_notifier('slow')});
 becomes("SELECT state FROM datamill.notifications WHERE notifier = 'slow'", 'sending', 'one more waits');
+my $checkpointer = checkpointer_of($node);
 kill 'KILL', sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'datamill notifier' AND datname = 'postgres'");
+wait_for_restart($node, $checkpointer, 1);
 becomes("SELECT state || ': ' || last_error FROM datamill.notifications WHERE notifier = 'slow'", 'pending: the process that sent it ended', 'after a crash it is known that it was not said to be sent');
 sql(qq{SELECT datamill.alter_notifier('slow', '{"url": "http://127.0.0.1:$http/hook"}')});
 is(settled('slow'), 'test|sent|1|2', '... and it is sent');

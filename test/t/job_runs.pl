@@ -46,6 +46,24 @@ is(run_of('who', "concat_ws('|', r.owner, r.attempt, r.trigger, r.commands, r.cp
 sql(q{SELECT datamill.create_job('rows', 'SELECT 1 WHERE false; CREATE TABLE r AS SELECT n FROM generate_series(1, 1000) n; SELECT * FROM r ORDER BY n; UPDATE r SET n = n + 1; DROP TABLE r')});
 is(run_of('rows', "concat_ws('|', r.commands, jsonb_array_length(r.result), r.result -> 99)"), '{"SELECT 0","SELECT 1000","SELECT 1000","UPDATE 1000","DROP TABLE"}|100|{"n": 100}', 'tags and rows');
 
+# A call that comes while the scheduler waits for a lock, late in its tick: waiting takes the latch's news away. The timer of that wait wakes
+# it once more, 10 s after it began, which must not be what it takes.
+{
+	sql(q{SELECT datamill.create_job('first', 'SELECT 1'); SELECT datamill.create_job('second', 'SELECT 2')});
+	my $waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND l.relation = 'datamill.outbox_catalog'::regclass AND a.backend_type = 'datamill scheduler'";
+	my $locker = $node->background_psql('postgres');
+	$locker->query_safe('BEGIN; LOCK TABLE datamill.outbox_catalog IN ACCESS EXCLUSIVE MODE');
+	sql("SELECT datamill.run('first')");
+	becomes($waiting, '1', 'the scheduler waits for a lock');
+	my $id = sql("SELECT datamill.run('second')");
+	usleep(1_500_000); # longer than deadlock_timeout
+	is(sql($waiting), '1', '... still, as another run is queued');
+	$locker->query_safe('COMMIT');
+	$locker->quit;
+	for (1 .. 50) { last if sql("SELECT state FROM datamill.runs WHERE run_id = $id") eq 'succeeded'; usleep(100_000); }
+	is(sql("SELECT state FROM datamill.runs WHERE run_id = $id"), 'succeeded', '... which it has not forgotten');
+}
+
 # Transactions.
 sql(q{SELECT datamill.create_job('atomic', 'INSERT INTO log VALUES (''atomic''); SELECT 1/0')});
 is(run_of('atomic'), 'failed|22012|division by zero', 'a failing statement');

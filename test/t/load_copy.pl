@@ -1,6 +1,7 @@
 # load_copy.pl: COPY of s3:// URLs through the hook, compared with COPY of the same files; loads that are killed.
 use strict;
 use warnings;
+use DmCrash;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -101,10 +102,11 @@ for my $delay_ms (5, 20, 60, 120, 200, 400)
 	my $psql = start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], \$in, \$out, \$err);
 	$psql->pump until $out =~ /pid (\d+)/;
 	my ($pid) = $out =~ /pid (\d+)/;
+	my $checkpointer = checkpointer_of($node);
 	usleep($delay_ms * 1000);
 	kill 'KILL', $pid;
 	eval { finish($psql) };
-	$node->poll_query_until('postgres', 'SELECT 1', '1');
+	wait_for_restart($node, $checkpointer, 1);
 	my $state = $node->safe_psql('postgres',
 		"SELECT (SELECT count(*) FROM target), count(*), coalesce(sum(rows), 0) FROM datamill.loaded_objects WHERE target = 'target'::regclass");
 	ok($state eq '0|0|0' || $state eq '200000|1|200000', "killed after $delay_ms ms: $state");

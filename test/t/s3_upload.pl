@@ -2,6 +2,7 @@
 # statement. Checked by test/lib/s3.py, which asks the server itself (ListMultipartUploads).
 use strict;
 use warnings;
+use DmCrash;
 use DmS3;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -126,9 +127,10 @@ is($keys_left, '', 'and no object of any of them appeared');
 $session = $node->background_psql('postgres', on_error_stop => 0);
 $pid = $session->query_safe('SELECT pg_backend_pid()');
 start_upload('killed/a+b%');
+my $checkpointer = checkpointer_of($node);
 kill 'KILL', $pid;
 eval { $session->quit };
-$node->poll_query_until('postgres', 'SELECT true') or die 'no recovery';
+wait_for_restart($node, $checkpointer, 1);
 is(scalar(() = s3('uploads', 'bucket') =~ /\n/g), 1, 'SIGKILL: an upload stays open');
 s3('begin', 'bucket', 'killed/lots/', 1100);
 s3('begin', 'bucket', 'other/', 1);
