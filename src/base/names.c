@@ -3,10 +3,14 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "base/names.h"
 
@@ -80,4 +84,21 @@ dm_names_quoted(List *names)
 	foreach (cell, names)
 		appendStringInfo(&out, "%s%s", out.len > 0 ? ", " : "", quote_identifier(lfirst(cell)));
 	return out.data;
+}
+
+/* Returns an operator as a statement names it, whatever the search_path: OPERATOR(schema.=). */
+char *
+dm_operator_quoted(Oid operator)
+{
+	HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf(
+		"OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
 }

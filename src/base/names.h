@@ -1,5 +1,5 @@
 /*
- * names.h: lists of names (char*).
+ * names.h: lists of names (char*), and names as a statement quotes them.
  */
 #ifndef DM_NAMES_H
 #define DM_NAMES_H
@@ -12,5 +12,6 @@ extern List *dm_names_from_array(Datum array);
 extern Datum dm_names_to_array(List *names);
 extern char *dm_names_quoted(List *names);
 extern char *dm_names_join(List *names);
+extern char *dm_operator_quoted(Oid operator);
 
 #endif

@@ -75,7 +75,7 @@ dm_dataset_alter(const char *target, Jsonb *options)
 	else if (before.settings.stamp && !dataset.settings.stamp)
 		stamp_unset(&before);
 	if (dataset.settings.stamp != before.settings.stamp)
-		dm_dataset_views_create(&dataset, true);
+		dm_dataset_views_replace(&dataset);
 	if (before.settings.stamp && !dataset.settings.stamp)
 		made_by_drop(&before);
 	dm_dataset_index_history(&dataset, &before.settings);
@@ -213,7 +213,7 @@ stamp_unset(const DmDataset *dataset)
 	const char *operation = dm_name_quoted(dataset, DM_NAME_OPERATION);
 
 	for (int i = 0; i < lengthof(tables) && OidIsValid(tables[i]); i++)
-		dm_dataset_execute(psprintf("UPDATE %s SET %s = %s WHERE %s <> %s",
+		dm_dataset_execute(psprintf("UPDATE %s SET %s = %s WHERE %s OPERATOR(pg_catalog.<>) %s",
 									dm_relation_name(tables[i]),
 									operation,
 									made_by,

@@ -29,6 +29,9 @@ typedef struct DmEffectiveType
 	const char *sql_range;
 } DmEffectiveType;
 
+/* The views of a dataset: versions, changes, versions with the sensitive columns. */
+#define DM_VIEWS 3
+
 /* What a dataset is, as stored in datamill.dataset_catalog. */
 typedef struct DmDataset
 {
@@ -37,6 +40,7 @@ typedef struct DmDataset
 	Oid history;
 	Oid sensitive; /* table of the sensitive columns, one row a row of current; InvalidOid without any */
 	Oid sensitive_history;
+	Oid views[DM_VIEWS]; /* as they were made: those that others dropped are not there any more */
 	DmSettings settings;
 	Jsonb *stored_settings; /* what they were made from */
 	TimestampTz
@@ -101,6 +105,14 @@ typedef struct DmUndoCounts
 	int64 restored; /* versions that it had ended */
 } DmUndoCounts;
 
+/* What is kept of views while they are made anew. */
+typedef struct DmKeptViews
+{
+	char *names[DM_VIEWS];	 /* qualified and quoted; NULL for one that was not there */
+	char *options[DM_VIEWS]; /* WITH (...), or empty */
+	List *statements;		 /* of char*: give them their owners, grants and comments back */
+} DmKeptViews;
+
 /* The tables that hold a dataset's columns between them: the plain ones, and those of the sensitive columns. */
 #define DM_PARTS 2
 
@@ -153,6 +165,7 @@ extern const char *dm_effective_type_names(void);
 extern Datum dm_effective_make(Oid type, TimestampTz moment);
 extern RangeVar *dm_dataset_parse(const char *target);
 extern void dm_dataset_lock(const RangeVar *target);
+extern Oid dm_dataset_relation(const RangeVar *target);
 extern bool dm_dataset_find(Oid current, DmDataset *dataset);
 extern void dm_dataset_require(const char *target, const RangeVar *name, DmDataset *dataset);
 extern void dm_dataset_refresh_views(const DmDataset *dataset);
@@ -161,6 +174,7 @@ extern void dm_dataset_store(DmDataset *dataset);
 extern const char *dm_name_quoted(const DmDataset *dataset, DmName name);
 extern bool dm_name_is_added(const DmDataset *dataset, const char *name);
 extern char *dm_relation_name(Oid relid);
+extern char *dm_keys_equal(const DmDataset *dataset, const char *a, const char *b, bool numbered);
 extern int64 dm_dataset_next_merge(void);
 extern void dm_dataset_check_rights(const DmDataset *dataset, bool read_only);
 extern void dm_dataset_check_undo_rights(const DmDataset *dataset);
@@ -179,8 +193,10 @@ extern char *dm_column_type(Form_pg_attribute column);
 extern void dm_dataset_execute(const char *sql);
 
 /* dataset_views.c */
-extern void dm_dataset_views_create(const DmDataset *dataset, bool replace);
-extern List *dm_dataset_views_drop(const DmDataset *dataset);
+extern void dm_dataset_views_create(DmDataset *dataset, const DmKeptViews *kept);
+extern void dm_dataset_views_replace(DmDataset *dataset);
+extern DmKeptViews *dm_dataset_views_drop(const DmDataset *dataset);
+extern Oid dm_dataset_view(const DmDataset *dataset, int which);
 
 /* create.c */
 extern void dm_dataset_define(const RangeVar *target, TupleDesc columns, List *keys, const DmMergeOptions *options,

@@ -10,15 +10,12 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_operator.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "base/names.h"
 #include "cdc/citus.h"
 
 #define OPERATION(letter) "'" letter "'::pg_catalog.\"char\""
@@ -29,7 +26,6 @@ static char *any_differs(const DmCitusNames *names, const int *columns, int coun
 static char *is_operation(const DmCitusNames *names, const char *operation);
 static char *is_of_merge(const DmCitusNames *names, const char *alias, DmName name);
 static char *assignments(const DmCitusNames *names, const int *columns, int count);
-static char *operator_name(Oid operator);
 static const char *column_name(const DmCitusNames *names, int column);
 
 /* The table of the source's rows: columns as in current, and the hashes. */
@@ -475,7 +471,7 @@ keys_equal(const DmCitusNames *names, const char *a, const char *b)
 						 i == 0 ? "" : " AND ",
 						 a,
 						 name,
-						 operator_name(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr),
+						 dm_operator_quoted(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr),
 						 b,
 						 name);
 	}
@@ -508,27 +504,10 @@ any_differs(const DmCitusNames *names, const int *columns, int count)
 							 "pg_catalog.num_nulls(c.%1$s, s.%1$s) OPERATOR(pg_catalog.=) 1 OR "
 							 "NOT (c.%1$s %2$s s.%1$s)",
 							 name,
-							 operator_name(equal));
+							 dm_operator_quoted(equal));
 		else
 			appendStringInfo(&sql, "NOT pg_catalog.record_image_eq(ROW(c.%1$s), ROW(s.%1$s))", name);
 	}
 	appendStringInfoChar(&sql, ')');
 	return sql.data;
-}
-
-/* Returns an operator as a statement names it, wherever it is. */
-static char *
-operator_name(Oid operator)
-{
-	HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
-	Form_pg_operator form;
-	char *name;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", operator);
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	name = psprintf(
-		"OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname));
-	ReleaseSysCache(tuple);
-	return name;
 }

@@ -205,7 +205,7 @@ dm_dataset_create_empty(const DmCreateSpec *spec)
 	DmDataset dataset = {0};
 	DmMergeOptions *parsed;
 	Jsonb *source_options;
-	Oid current = InvalidOid;
+	Oid current;
 	int adopt;
 
 	PreventCommandIfReadOnly("create_dataset()");
@@ -218,8 +218,7 @@ dm_dataset_create_empty(const DmCreateSpec *spec)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("scope and max_delete_percent are options of a merge")));
 	dm_dataset_lock(name);
-	if (OidIsValid(get_namespace_oid(name->schemaname, true)))
-		current = RangeVarGetRelid(name, NoLock, true);
+	current = dm_dataset_relation(name);
 	dataset.effective_type = OidIsValid(parsed->effective_type) ? parsed->effective_type : DATEOID;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -19,6 +19,7 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 #include "base/catalog.h"
@@ -26,8 +27,19 @@
 #include "cdc/cdc.h"
 #include "cdc/citus.h"
 
+/* What a lock on a dataset is of: the OID of a table, or the hash of a name. */
+#define LOCK_OF_TABLE 1
+#define LOCK_OF_NAME 2
+
+/* What of a dataset changes with merges and with its settings. */
+typedef struct DatasetState
+{
+	int64 last_merge;
+	TransactionId row; /* that wrote its row in the catalog */
+} DatasetState;
+
 static bool dataset_read(Oid current, DmDataset *dataset);
-static int64 last_merge_in_snapshot(int64 dataset_id);
+static void state_read(int64 dataset_id, bool latest, DatasetState *state);
 static void table_check_rights(Oid relid, AclMode mode);
 
 /*
@@ -47,9 +59,11 @@ dm_dataset_parse(const char *target)
 	if (!name->schemaname)
 	{
 		Oid relid = RangeVarGetRelid(name, NoLock, true);
-		Oid schema = OidIsValid(relid) ? get_rel_namespace(relid) : RangeVarGetCreationNamespace(name);
 
-		name->schemaname = get_namespace_name(schema);
+		name->schemaname = OidIsValid(relid) ? get_namespace_name(get_rel_namespace(relid)) : NULL;
+		/* not there, or dropped since */
+		if (!name->schemaname)
+			name->schemaname = get_namespace_name(RangeVarGetCreationNamespace(name));
 	}
 	if (strlen(name->relname) > NAMEDATALEN - 1 - strlen("_versions"))
 		ereport(
@@ -62,27 +76,48 @@ dm_dataset_parse(const char *target)
 }
 
 /*
- * Locks the dataset of this name, existing or not, until the end of the transaction: merges of one dataset, first ones
- * included, queue here.
+ * Locks the dataset of this name, existing or not, until the end of the transaction: merges of one dataset, first ones included, queue here.
+ * A table that exists is locked by its OID, so that nobody who has other tables can stand in the way; a name that is not taken by its hash.
  */
 void
 dm_dataset_lock(const RangeVar *target)
 {
-	char *qualified = psprintf("%s.%s", target->schemaname, target->relname);
-	uint32 hash = DatumGetUInt32(hash_any((unsigned char *) qualified, strlen(qualified)));
+	Oid locked = InvalidOid;
+	Oid relid = RangeVarGetRelid(target, NoLock, true);
 
-	LockDatabaseObject(
-		ExtensionRelationId, dm_catalog_extension(), (uint16) (1 + hash % 0xfffe), AccessExclusiveLock);
+	if (!OidIsValid(relid))
+	{
+		char *qualified = psprintf("%s.%s", target->schemaname, target->relname);
+		uint32 hash = DatumGetUInt32(hash_any((unsigned char *) qualified, strlen(qualified)));
+
+		LockDatabaseObject(dm_catalog_extension(), (Oid) hash, LOCK_OF_NAME, AccessExclusiveLock);
+		relid = RangeVarGetRelid(target, NoLock, true);
+	}
+	while (OidIsValid(relid) && relid != locked)
+	{
+		LockDatabaseObject(dm_catalog_extension(), relid, LOCK_OF_TABLE, AccessExclusiveLock);
+		locked = relid;
+		relid = RangeVarGetRelid(target, NoLock, true);
+	}
+}
+
+/* Returns the relation of this name, locked against being dropped until the end of the transaction; InvalidOid if there is none. */
+Oid
+dm_dataset_relation(const RangeVar *target)
+{
+	return RangeVarGetRelid(target, AccessShareLock, true);
 }
 
 /*
- * Fills *dataset (in the current memory context) and returns true if the relation is the current table of a dataset.
- * The state read is the latest committed one; raises 40001 if the transaction's own snapshot is older than the last
- * merge, since its view of the tables would be too.
+ * Fills *dataset (in the current memory context) and returns true if the relation is the current table of a dataset. The state read is the
+ * latest committed one; raises 40001 if the transaction's own snapshot has another, since its view of the tables would be another, too.
  */
 bool
 dm_dataset_find(Oid current, DmDataset *dataset)
 {
+	DatasetState latest;
+	DatasetState seen;
+
 	if (!IsolationUsesXactSnapshot())
 		return dataset_read(current, dataset);
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -91,12 +126,15 @@ dm_dataset_find(Oid current, DmDataset *dataset)
 		PopActiveSnapshot();
 		return false;
 	}
+	state_read(dataset->id, true, &latest);
 	PopActiveSnapshot();
-	if (last_merge_in_snapshot(dataset->id) != dataset->last_merge)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access to dataset %s due to a concurrent merge", dataset->name),
-				 errhint("Retry the transaction.")));
+	state_read(dataset->id, false, &seen);
+	if (latest.last_merge != seen.last_merge || latest.row != seen.row)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access to dataset %s due to a concurrent merge or change", dataset->name),
+			 errhint("Retry the transaction.")));
 	return true;
 }
 
@@ -104,7 +142,7 @@ dm_dataset_find(Oid current, DmDataset *dataset)
 void
 dm_dataset_require(const char *target, const RangeVar *name, DmDataset *dataset)
 {
-	Oid current = RangeVarGetRelid(name, NoLock, false);
+	Oid current = RangeVarGetRelid(name, AccessShareLock, false);
 
 	if (!dm_dataset_find(current, dataset))
 		ereport(ERROR,
@@ -128,7 +166,8 @@ dataset_read(Oid current, DmDataset *dataset)
 		"SELECT d.dataset_id, d.history_table::oid, d.keys, d.untracked, d.deletes = 'close', "
 		"d.effective_type, m.merge_id, m.effective, m.effective_day, m.live_rows, "
 		"d.feed_table::oid, d.sequence_column, d.operation_column, d.delete_values, "
-		"d.settings, d.sensitive_table::oid, d.sensitive_history_table::oid, d.pruned_through "
+		"d.settings, d.sensitive_table::oid, d.sensitive_history_table::oid, d.pruned_through, "
+		"d.versions_view::oid, d.changes_view::oid, coalesce(d.sensitive_versions_view::oid, 0) "
 		"FROM datamill.dataset_catalog d LEFT JOIN LATERAL (SELECT * FROM datamill.merge_catalog m "
 		"WHERE m.dataset_id = d.dataset_id ORDER BY m.merge_id DESC LIMIT 1) m ON true "
 		"WHERE d.current_table = $1::regclass",
@@ -141,8 +180,8 @@ dataset_read(Oid current, DmDataset *dataset)
 	found = SPI_processed == 1;
 	if (found)
 	{
-		Datum row[18];
-		bool nulls[18] = {false};
+		Datum row[21];
+		bool nulls[21] = {false};
 
 		for (int i = 0; i < lengthof(row); i++)
 			row[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
@@ -150,8 +189,7 @@ dataset_read(Oid current, DmDataset *dataset)
 		dataset->id = DatumGetInt64(row[0]);
 		dataset->current = current;
 		dataset->history = DatumGetObjectId(row[1]);
-		dataset->name =
-			quote_qualified_identifier(get_namespace_name(get_rel_namespace(current)), get_rel_name(current));
+		dataset->name = dm_relation_name(current);
 		dataset->keys = dm_names_from_array(row[2]);
 		dataset->untracked = dm_names_from_array(row[3]);
 		dataset->close_deletes = DatumGetBool(row[4]);
@@ -168,6 +206,8 @@ dataset_read(Oid current, DmDataset *dataset)
 		dataset->sensitive = nulls[15] ? InvalidOid : DatumGetObjectId(row[15]);
 		dataset->sensitive_history = nulls[16] ? InvalidOid : DatumGetObjectId(row[16]);
 		dataset->pruned_through = nulls[17] ? DT_NOBEGIN : DatumGetTimestampTz(row[17]);
+		for (int i = 0; i < DM_VIEWS; i++)
+			dataset->views[i] = DatumGetObjectId(row[18 + i]);
 		dataset->absent = NIL;
 		dataset->narrower = NULL;
 		dataset->distributed_by = NULL;
@@ -177,30 +217,36 @@ dataset_read(Oid current, DmDataset *dataset)
 	return found;
 }
 
-/* Returns the last merge of the dataset that the transaction's own snapshot sees, or 0. */
-static int64
-last_merge_in_snapshot(int64 dataset_id)
+/* Reads which state of the dataset the active snapshot (the latest one) or the transaction's own sees: zeros if it sees none. */
+static void
+state_read(int64 dataset_id, bool latest, DatasetState *state)
 {
 	Oid types[] = {INT8OID};
 	Datum values[] = {Int64GetDatum(dataset_id)};
 	DmCatalogScope scope;
-	bool isnull;
-	Datum result;
+	bool is_null[2] = {false};
+	Datum row[2];
 
 	dm_catalog_begin(&scope);
-	dm_catalog_execute(
-		"SELECT max(merge_id) FROM datamill.merge_catalog WHERE dataset_id = $1", 1, types, values, NULL);
-	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	result = isnull ? Int64GetDatum(0) : result;
+	SPI_execute_with_args("SELECT (SELECT max(m.merge_id) FROM datamill.merge_catalog m WHERE m.dataset_id = $1), "
+						  "(SELECT d.xmin FROM datamill.dataset_catalog d WHERE d.dataset_id = $1)",
+						  1,
+						  types,
+						  values,
+						  NULL,
+						  latest,
+						  1);
+	for (int i = 0; i < lengthof(row); i++)
+		row[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &is_null[i]);
+	state->last_merge = is_null[0] ? 0 : DatumGetInt64(row[0]);
+	state->row = is_null[1] ? InvalidTransactionId : DatumGetTransactionId(row[1]);
 	dm_catalog_end(&scope);
-	return DatumGetInt64(result);
 }
 
 /* Stores a new dataset, whose tables and views exist, and sets its id. */
 void
 dm_dataset_store(DmDataset *dataset)
 {
-	static const char *const views[] = {"_versions", "_changes", "_sensitive_versions"};
 	Oid types[] = {OIDOID,
 				   OIDOID,
 				   OIDOID,
@@ -220,17 +266,13 @@ dm_dataset_store(DmDataset *dataset)
 				   OIDOID};
 	Datum values[17] = {0};
 	char nulls[] = "                 ";
-	Oid view_oids[3];
 	DmCatalogScope scope;
 	bool isnull;
 
-	for (int i = 0; i < lengthof(views); i++)
-		view_oids[i] = get_relname_relid(psprintf("%s%s", get_rel_name(dataset->current), views[i]),
-										 get_rel_namespace(dataset->current));
 	values[0] = ObjectIdGetDatum(dataset->current);
 	values[1] = ObjectIdGetDatum(dataset->history);
-	values[2] = ObjectIdGetDatum(view_oids[0]);
-	values[3] = ObjectIdGetDatum(view_oids[1]);
+	values[2] = ObjectIdGetDatum(dataset->views[0]);
+	values[3] = ObjectIdGetDatum(dataset->views[1]);
 	values[4] = dm_names_to_array(dataset->keys);
 	values[5] = dm_names_to_array(dataset->untracked);
 	values[6] = CStringGetTextDatum(dataset->close_deletes ? "close" : "ignore");
@@ -249,7 +291,7 @@ dm_dataset_store(DmDataset *dataset)
 	values[13] = JsonbPGetDatum(dataset->stored_settings);
 	values[14] = ObjectIdGetDatum(dataset->sensitive);
 	values[15] = ObjectIdGetDatum(dataset->sensitive_history);
-	values[16] = ObjectIdGetDatum(view_oids[2]);
+	values[16] = ObjectIdGetDatum(dataset->views[2]);
 	if (!OidIsValid(dataset->sensitive))
 		memset(nulls + 14, 'n', 3);
 	dm_catalog_begin(&scope);
@@ -293,14 +335,12 @@ dm_dataset_set(const DmDataset *dataset)
 void
 dm_dataset_refresh_views(const DmDataset *dataset)
 {
-	static const char *const views[] = {"_versions", "_changes", "_sensitive_versions"};
 	Oid types[] = {INT8OID, OIDOID, OIDOID, OIDOID};
 	Datum values[4] = {Int64GetDatum(dataset->id)};
 	DmCatalogScope scope;
 
-	for (int i = 0; i < lengthof(views); i++)
-		values[i + 1] = ObjectIdGetDatum(get_relname_relid(
-			psprintf("%s%s", get_rel_name(dataset->current), views[i]), get_rel_namespace(dataset->current)));
+	for (int i = 0; i < DM_VIEWS; i++)
+		values[i + 1] = ObjectIdGetDatum(dataset->views[i]);
 	dm_catalog_begin(&scope);
 	dm_catalog_execute(
 		"UPDATE datamill.dataset_catalog SET versions_view = $2::regclass, changes_view = $3::regclass, "
@@ -335,11 +375,54 @@ dm_name_is_added(const DmDataset *dataset, const char *name)
 	return false;
 }
 
-/* Returns the qualified, quoted name of a relation. */
+/* Returns the qualified, quoted name of a relation. Raises 42P01 if it was dropped. */
 char *
 dm_relation_name(Oid relid)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	char *name = get_rel_name(relid);
+	char *schema = name ? get_namespace_name(get_rel_namespace(relid)) : NULL;
+
+	if (!schema)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("a table of the dataset does not exist any more")));
+	return quote_qualified_identifier(schema, name);
+}
+
+/*
+ * Returns the condition that the key columns (or, numbered, k1, k2 and so on) behind two prefixes are equal: by the types' own `=`, whatever
+ * the search_path; where keys may be NULL as records, to which NULL equals NULL.
+ */
+char *
+dm_keys_equal(const DmDataset *dataset, const char *a, const char *b, bool numbered)
+{
+	StringInfoData columns[2];
+	StringInfoData equal;
+
+	initStringInfo(&equal);
+	initStringInfo(&columns[0]);
+	initStringInfo(&columns[1]);
+	for (int i = 0; i < list_length(dataset->keys); i++)
+	{
+		const char *name = list_nth(dataset->keys, i);
+		const char *column = numbered ? psprintf("k%d", i + 1) : quote_identifier(name);
+		Oid type = get_atttype(dataset->current, get_attnum(dataset->current, name));
+
+		appendStringInfo(&columns[0], "%s%s%s", i == 0 ? "" : ", ", a, column);
+		appendStringInfo(&columns[1], "%s%s%s", i == 0 ? "" : ", ", b, column);
+		appendStringInfo(&equal,
+						 "%s%s%s %s %s%s",
+						 i == 0 ? "" : " AND ",
+						 a,
+						 column,
+						 dm_operator_quoted(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr),
+						 b,
+						 column);
+	}
+	if (!dataset->settings.null_keys)
+		return equal.data;
+	return psprintf("ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.=) ROW(%s)::pg_catalog.record",
+					columns[0].data,
+					columns[1].data);
 }
 
 /* Returns a new merge id. */

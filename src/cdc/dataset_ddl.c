@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
@@ -13,6 +14,8 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -43,6 +46,7 @@ static void append_column_definitions(StringInfo sql, TupleDesc columns);
 static char *collation_name(Oid collation);
 static char *sibling(const RangeVar *target, const char *suffix);
 static Oid sibling_oid(const RangeVar *target, const char *suffix);
+static void index_drop_named(Oid table, const char *suffix);
 static void index_set(Oid table, const char *suffix, const char *definition, bool is_there, bool is_wanted);
 
 /*
@@ -80,7 +84,7 @@ dm_dataset_complete(const RangeVar *target, DmDataset *dataset)
 	}
 	if (dataset->sequence_column)
 		dataset->feed = sibling_oid(target, "_feed");
-	dm_dataset_views_create(dataset, false);
+	dm_dataset_views_create(dataset, NULL);
 	dm_dataset_index_history(dataset, NULL);
 	CommandCounterIncrement();
 	dm_dataset_store(dataset);
@@ -152,9 +156,28 @@ index_set(Oid table, const char *suffix, const char *definition, bool is_there, 
 		dm_dataset_execute(
 			psprintf("CREATE INDEX %s ON %s %s", quote_identifier(name), dm_relation_name(table), definition));
 	else
-		dm_dataset_execute(
-			psprintf("DROP INDEX IF EXISTS %s",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), name)));
+		index_drop_named(table, suffix);
+}
+
+/* Drops the index of a table whose name has this end: the table may have another name since the index was made. */
+static void
+index_drop_named(Oid table, const char *suffix)
+{
+	Relation rel = table_open(table, AccessShareLock);
+	List *indexes = RelationGetIndexList(rel);
+	ListCell *cell;
+
+	table_close(rel, NoLock);
+	foreach (cell, indexes)
+	{
+		char *name = get_rel_name(lfirst_oid(cell));
+
+		if (name && strlen(name) >= strlen(suffix) && strcmp(name + strlen(name) - strlen(suffix), suffix) == 0)
+		{
+			dm_dataset_execute(psprintf("DROP INDEX %s", dm_relation_name(lfirst_oid(cell))));
+			return;
+		}
+	}
 }
 
 /* Raises unless the source's columns can make a dataset: keys among them and sortable, names free. */

@@ -21,9 +21,9 @@
 #include "cdc/intake.h"
 
 static bool column_settle(DmDataset *dataset, Form_pg_attribute offered, bool is_guessed);
-static void column_add(const DmDataset *dataset, Form_pg_attribute offered);
-static void column_widen(const DmDataset *dataset, Oid current, Oid history, Form_pg_attribute offered);
-static List *views_drop(const DmDataset *dataset, Form_pg_attribute offered);
+static void column_add(DmDataset *dataset, Form_pg_attribute offered);
+static void column_widen(DmDataset *dataset, Oid current, Oid history, Form_pg_attribute offered);
+static DmKeptViews *views_drop(const DmDataset *dataset, Form_pg_attribute offered);
 static void absent_find(DmDataset *dataset, const DmSource *source);
 static bool is_wider(Form_pg_attribute column, Form_pg_attribute than);
 static bool is_wider_numeric(int32 typmod, int32 than);
@@ -116,7 +116,7 @@ column_settle(DmDataset *dataset, Form_pg_attribute offered, bool is_guessed)
 
 /* Adds a column to the plain tables and, at their end, to the views. */
 static void
-column_add(const DmDataset *dataset, Form_pg_attribute offered)
+column_add(DmDataset *dataset, Form_pg_attribute offered)
 {
 	const char *name = NameStr(offered->attname);
 
@@ -137,18 +137,17 @@ column_add(const DmDataset *dataset, Form_pg_attribute offered)
 								quote_identifier(name),
 								dm_column_type(offered)));
 	CommandCounterIncrement();
-	dm_dataset_views_create(dataset, true);
+	dm_dataset_views_replace(dataset);
 }
 
 /* Gives a column of one part the type that the source offers. The hashes of rows are made anew where they change. */
 static void
-column_widen(const DmDataset *dataset, Oid current, Oid history, Form_pg_attribute offered)
+column_widen(DmDataset *dataset, Oid current, Oid history, Form_pg_attribute offered)
 {
 	const char *name = quote_identifier(NameStr(offered->attname));
 	const char *type = dm_column_type(offered);
 	char *alter = psprintf("ALTER COLUMN %s TYPE %s", name, type);
-	List *grants = views_drop(dataset, offered);
-	ListCell *cell;
+	DmKeptViews *kept = views_drop(dataset, offered);
 
 	if (dm_names_has(dataset->settings.previous, NameStr(offered->attname)))
 		alter = psprintf("%s, ALTER COLUMN %s TYPE %s",
@@ -158,27 +157,23 @@ column_widen(const DmDataset *dataset, Oid current, Oid history, Form_pg_attribu
 	dm_dataset_execute(psprintf("ALTER TABLE %s %s", dm_relation_name(current), alter));
 	dm_dataset_execute(psprintf("ALTER TABLE %s %s", dm_relation_name(history), alter));
 	CommandCounterIncrement();
-	dm_dataset_views_create(dataset, false);
-	foreach (cell, grants)
-		dm_dataset_execute(lfirst(cell));
-	CommandCounterIncrement();
-	dm_dataset_refresh_views(dataset);
+	dm_dataset_views_create(dataset, kept);
 	UpdateActiveSnapshotCommandId();
 	dm_dataset_rehash(dataset);
 	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
 }
 
-/* Drops the dataset's views; raises 2BP01 in words of its own if others are made of them. Returns their grants. */
-static List *
+/* Drops the dataset's views; raises 2BP01 in words of its own if others are made of them. Returns what is to be kept of them. */
+static DmKeptViews *
 views_drop(const DmDataset *dataset, Form_pg_attribute offered)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	List *volatile grants = NIL;
+	DmKeptViews *volatile kept = NULL;
 
 	PG_TRY();
 	{
-		grants = dm_dataset_views_drop(dataset);
+		kept = dm_dataset_views_drop(dataset);
 	}
 	PG_CATCH();
 	{
@@ -200,7 +195,7 @@ views_drop(const DmDataset *dataset, Form_pg_attribute offered)
 				 errhint("Drop those, merge, and create them again.")));
 	}
 	PG_END_TRY();
-	return grants;
+	return kept;
 }
 
 /* Notes the business columns other than keys that the source does not offer. */

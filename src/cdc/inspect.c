@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -37,10 +38,12 @@
 #include "rows/table_leaves.h"
 
 static void dataset_read_as_caller(const char *target, DmDataset *dataset, char **history);
-static char *key_list(const DmDataset *dataset, const char *prefix);
+static char *keys_named(const DmDataset *dataset, const char *prefix);
+static char *keys_listed(const DmDataset *dataset, const char *prefix);
+static char *keys_coalesced(const DmDataset *dataset);
 static char *key_json(const DmDataset *dataset, const char *prefix);
-static char *key_coalesced(const DmDataset *dataset);
-static char *key_record(const DmDataset *dataset, const char *prefix);
+static char *version_json(const DmDataset *dataset, Oid table, Oid other);
+static char *versions_query(const DmDataset *dataset, Oid current, Oid history);
 static char *as_of_query(const DmDataset *dataset, const char *history, int number);
 static void rows_put(ReturnSetInfo *result, const char *sql, int nargs, Oid *types, Datum *values);
 static void part_check(const DmDataset *dataset, const char *current, const char *history, ReturnSetInfo *result);
@@ -77,20 +80,17 @@ dm_dataset_check(const char *target, ReturnSetInfo *result)
 static void
 part_check(const DmDataset *dataset, const char *current, const char *history, ReturnSetInfo *result)
 {
-	const char *start = dm_name_quoted(dataset, DM_NAME_START);
-	const char *end = dm_name_quoted(dataset, DM_NAME_END);
-
 	overlaps_find(dataset, current, history, result);
 	rows_put(result,
-			 psprintf("SELECT 'ends before it starts', %s, pg_catalog.format('from %%s to %%s', %s, %s) FROM %s h "
-					  "WHERE %s < %s ORDER BY %s",
-					  key_json(dataset, "h."),
-					  start,
-					  end,
+			 psprintf("SELECT 'ends before it starts', %s, pg_catalog.format('from %%s to %%s', since, until) FROM "
+					  "(SELECT %s, h.%s AS since, h.%s AS until FROM %s h) v "
+					  "WHERE until OPERATOR(pg_catalog.<) since ORDER BY %s",
+					  key_json(dataset, "v."),
+					  keys_named(dataset, "h."),
+					  dm_name_quoted(dataset, DM_NAME_START),
+					  dm_name_quoted(dataset, DM_NAME_END),
 					  history,
-					  end,
-					  start,
-					  key_list(dataset, "h.")),
+					  keys_listed(dataset, "v.")),
 			 0,
 			 NULL,
 			 NULL);
@@ -115,49 +115,66 @@ dm_dataset_diff(const char *target, TimestampTz from, TimestampTz to, ReturnSetI
 	rows_put(result,
 			 psprintf("SELECT operation, %s, before, after FROM (SELECT CASE WHEN b.version IS NULL THEN 'I' "
 					  "WHEN a.version IS NULL THEN 'D' ELSE 'U' END::pg_catalog.\"char\" AS operation, %s, "
-					  "b.version AS before, a.version AS after FROM (%s) b FULL JOIN (%s) a ON %s = %s "
-					  "WHERE b.version IS DISTINCT FROM a.version) d ORDER BY %s",
+					  "b.version AS before, a.version AS after FROM (%s) b FULL JOIN (%s) a ON %s "
+					  "WHERE coalesce(b.version OPERATOR(pg_catalog.<>) a.version, true)) d ORDER BY %s",
 					  key_json(&dataset, "d."),
-					  key_coalesced(&dataset),
+					  keys_coalesced(&dataset),
 					  as_of_query(&dataset, history, 1),
 					  as_of_query(&dataset, history, 2),
-					  key_record(&dataset, "b."),
-					  key_record(&dataset, "a."),
-					  key_list(&dataset, "d.")),
+					  dm_keys_equal(&dataset, "b.", "a.", true),
+					  keys_listed(&dataset, "d.")),
 			 2,
 			 types,
 			 values);
 }
 
-/* Returns the query for keys and versions (jsonb, without the columns that a dataset adds) as of parameter $number. */
+/* Returns the query for keys and versions (jsonb, of the columns that both tables have) as of parameter $number. */
 static char *
 as_of_query(const DmDataset *dataset, const char *history, int number)
 {
-	const char *keys = key_list(dataset, "c.");
+	const char *keys = keys_named(dataset, "c.");
 	const char *start = dm_name_quoted(dataset, DM_NAME_START);
-	List *added = NIL;
-	char *version;
 
-	for (int i = 0; i < DM_NAMES; i++)
-	{
-		if (i != DM_NAME_VALID && i != DM_NAME_EFFECTIVE && (i != DM_NAME_MADE_BY || dataset->settings.stamp))
-			added = lappend(added, quote_literal_cstr(dataset->settings.names[i]));
-	}
-	version = psprintf("pg_catalog.to_jsonb(c) - ARRAY[%s]::pg_catalog.text[] AS version", dm_names_join(added));
-	return psprintf("SELECT %s, %s FROM %s c WHERE %s <= $%d UNION ALL SELECT %s, %s FROM %s c WHERE %s <= $%d AND "
-					"%s > $%d",
+	return psprintf("SELECT %s, %s AS version FROM %s c WHERE c.%s OPERATOR(pg_catalog.<=) $%d "
+					"UNION ALL SELECT %s, %s AS version FROM %s c WHERE c.%s OPERATOR(pg_catalog.<=) $%d AND "
+					"c.%s OPERATOR(pg_catalog.>) $%d",
 					keys,
-					version,
+					version_json(dataset, dataset->current, dataset->history),
 					dataset->name,
 					start,
 					number,
 					keys,
-					version,
+					version_json(dataset, dataset->history, dataset->current),
 					history,
 					start,
 					number,
 					dm_name_quoted(dataset, DM_NAME_END),
 					number);
+}
+
+/* Returns an expression for a row c of a table as jsonb, without what the dataset adds and what the other table lacks (generated columns). */
+static char *
+version_json(const DmDataset *dataset, Oid table, Oid other)
+{
+	Relation rel = table_open(table, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	List *left_out = NIL;
+
+	for (int i = 0; i < DM_NAMES; i++)
+	{
+		if (i != DM_NAME_VALID && i != DM_NAME_EFFECTIVE && (i != DM_NAME_MADE_BY || dataset->settings.stamp))
+			left_out = lappend(left_out, quote_literal_cstr(dataset->settings.names[i]));
+	}
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+		if (!TupleDescAttr(desc, i)->attisdropped && get_attnum(other, name) == InvalidAttrNumber)
+			left_out = lappend(left_out, quote_literal_cstr(name));
+	}
+	table_close(rel, NoLock);
+	return psprintf("pg_catalog.to_jsonb(c.*) OPERATOR(pg_catalog.-) ARRAY[%s]::pg_catalog.text[]",
+					dm_names_join(left_out));
 }
 
 /* Ends a dataset: forgets it and its log and, unless the tables are kept, drops its views and tables. Owner only. */
@@ -168,7 +185,6 @@ dm_dataset_drop(const char *target, bool keep_tables)
 	Oid types[] = {INT8OID};
 	Datum values[1];
 	DmCatalogScope scope;
-	Oid views[3];
 
 	PreventCommandIfReadOnly("drop_dataset()");
 	PreventCommandIfParallelMode("drop_dataset()");
@@ -176,25 +192,16 @@ dm_dataset_drop(const char *target, bool keep_tables)
 	dm_dataset_require(target, dm_dataset_parse(target), &dataset);
 	if (!dm_relation_is_owned(dataset.current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(dataset.current));
+	/* before its history: who asks about a dataset locks them in this order */
+	LockRelationOid(dataset.current, keep_tables ? ShareRowExclusiveLock : AccessExclusiveLock);
 	values[0] = Int64GetDatum(dataset.id);
 	dm_catalog_begin(&scope);
-	dm_catalog_execute("DELETE FROM datamill.dataset_catalog WHERE dataset_id = $1 RETURNING versions_view::oid, "
-					   "changes_view::oid, coalesce(sensitive_versions_view::oid, 0)",
-					   1,
-					   types,
-					   values,
-					   NULL);
-	for (int i = 0; i < lengthof(views); i++)
-	{
-		bool isnull;
-
-		views[i] = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull));
-	}
+	dm_catalog_execute("DELETE FROM datamill.dataset_catalog WHERE dataset_id = $1", 1, types, values, NULL);
 	dm_catalog_end(&scope);
 	if (keep_tables)
 		return;
-	for (int i = 0; i < lengthof(views); i++)
-		relation_drop("VIEW", views[i]);
+	for (int i = 0; i < DM_VIEWS; i++)
+		relation_drop("VIEW", dm_dataset_view(&dataset, i));
 	relation_drop("TABLE", dataset.feed);
 	relation_drop("TABLE", dataset.sensitive_history);
 	relation_drop("TABLE", dataset.sensitive);
@@ -219,59 +226,54 @@ dataset_read_as_caller(const char *target, DmDataset *dataset, char **history)
 	*history = dm_relation_name(dataset->history);
 }
 
-/* Returns an expression for the key as a record, to which NULL equals NULL; or, without NULLs, as a row to be compared. */
+/* Returns the key columns as k1, k2 and so on: whatever their names are, they are no other's in a query. */
 static char *
-key_record(const DmDataset *dataset, const char *prefix)
-{
-	return psprintf(dataset->settings.null_keys ? "ROW(%s)::record" : "(%s)", key_list(dataset, prefix));
-}
-
-/* Returns the keys of two sides, a and b, of which one may be missing. */
-static char *
-key_coalesced(const DmDataset *dataset)
+keys_named(const DmDataset *dataset, const char *prefix)
 {
 	StringInfoData out;
-	ListCell *cell;
 
 	initStringInfo(&out);
-	foreach (cell, dataset->keys)
-	{
-		const char *name = quote_identifier(lfirst(cell));
-
-		appendStringInfo(&out, "%scoalesce(b.%s, a.%s) AS %s", out.len > 0 ? ", " : "", name, name, name);
-	}
+	for (int i = 0; i < list_length(dataset->keys); i++)
+		appendStringInfo(
+			&out, "%s%s%s AS k%d", i == 0 ? "" : ", ", prefix, quote_identifier(list_nth(dataset->keys, i)), i + 1);
 	return out.data;
 }
 
-/* Returns the key columns, quoted, with a prefix and commas. */
+/* Returns the columns k1, k2 and so on with a prefix and commas. */
 static char *
-key_list(const DmDataset *dataset, const char *prefix)
+keys_listed(const DmDataset *dataset, const char *prefix)
 {
 	StringInfoData out;
-	ListCell *cell;
 
 	initStringInfo(&out);
-	foreach (cell, dataset->keys)
-		appendStringInfo(&out, "%s%s%s", out.len > 0 ? ", " : "", prefix, quote_identifier(lfirst(cell)));
+	for (int i = 0; i < list_length(dataset->keys); i++)
+		appendStringInfo(&out, "%s%sk%d", i == 0 ? "" : ", ", prefix, i + 1);
 	return out.data;
 }
 
-/* Returns an expression for the key as a jsonb object. */
+/* Returns k1, k2 and so on of two sides, a and b, of which one may be missing. */
+static char *
+keys_coalesced(const DmDataset *dataset)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 1; i <= list_length(dataset->keys); i++)
+		appendStringInfo(&out, "%scoalesce(b.k%d, a.k%d) AS k%d", i == 1 ? "" : ", ", i, i, i);
+	return out.data;
+}
+
+/* Returns an expression for k1, k2 and so on as a jsonb object with the names of the key columns. */
 static char *
 key_json(const DmDataset *dataset, const char *prefix)
 {
 	StringInfoData out;
-	ListCell *cell;
 
 	initStringInfo(&out);
 	appendStringInfoString(&out, "pg_catalog.jsonb_build_object(");
-	foreach (cell, dataset->keys)
-		appendStringInfo(&out,
-						 "%s%s, %s%s",
-						 cell == list_head(dataset->keys) ? "" : ", ",
-						 quote_literal_cstr(lfirst(cell)),
-						 prefix,
-						 quote_identifier(lfirst(cell)));
+	for (int i = 0; i < list_length(dataset->keys); i++)
+		appendStringInfo(
+			&out, "%s%s, %sk%d", i == 0 ? "" : ", ", quote_literal_cstr(list_nth(dataset->keys, i)), prefix, i + 1);
 	appendStringInfoChar(&out, ')');
 	return out.data;
 }
@@ -295,26 +297,28 @@ rows_put(ReturnSetInfo *result, const char *sql, int nargs, Oid *types, Datum *v
 static void
 overlaps_find(const DmDataset *dataset, const char *current, const char *history, ReturnSetInfo *result)
 {
-	const char *keys = key_list(dataset, "");
+	const char *keys = keys_listed(dataset, "");
+	const char *named = keys_named(dataset, "t.");
 	const char *start = dm_name_quoted(dataset, DM_NAME_START);
 
 	rows_put(
 		result,
 		psprintf(
 			"SELECT CASE WHEN until IS NULL AND next_until IS NULL THEN 'two current rows' ELSE 'overlap' END, "
-			"%1$s, "
-			"pg_catalog.format('from %%s to %%s, and from %%s', since, coalesce(until::text, 'now'), next) FROM "
-			"(SELECT %2$s, since, until, lead(since) OVER w AS next, lead(until) OVER w AS next_until FROM "
-			"(SELECT %2$s, %5$s AS since, NULL AS until FROM %3$s UNION ALL "
-			"SELECT %2$s, %5$s, %6$s FROM %4$s) v "
+			"%1$s, pg_catalog.format('from %%s to %%s, and from %%s', since, "
+			"coalesce(until::pg_catalog.text, 'now'), next) FROM "
+			"(SELECT %2$s, since, until, pg_catalog.lead(since) OVER w AS next, pg_catalog.lead(until) OVER w AS "
+			"next_until FROM (SELECT %3$s, t.%4$s AS since, NULL AS until FROM %5$s t UNION ALL "
+			"SELECT %3$s, t.%4$s, t.%6$s FROM %7$s t) v "
 			"WINDOW w AS (PARTITION BY %2$s ORDER BY since, until NULLS LAST)) v "
-			"WHERE until > next OR (until IS NULL AND next IS NOT NULL) ORDER BY %2$s, since",
+			"WHERE until OPERATOR(pg_catalog.>) next OR (until IS NULL AND next IS NOT NULL) ORDER BY %2$s, since",
 			key_json(dataset, ""),
 			keys,
-			current,
-			history,
+			named,
 			start,
-			dm_name_quoted(dataset, DM_NAME_END)),
+			current,
+			dm_name_quoted(dataset, DM_NAME_END),
+			history),
 		0,
 		NULL,
 		NULL);
@@ -324,45 +328,38 @@ overlaps_find(const DmDataset *dataset, const char *current, const char *history
 static void
 parts_compare(const DmDataset *dataset, ReturnSetInfo *result)
 {
-	const char *version = psprintf("%s, %s", key_list(dataset, ""), dm_name_quoted(dataset, DM_NAME_MERGE));
-	const char *end = dm_name_quoted(dataset, DM_NAME_END);
-	const char *key = key_json(dataset, "");
+	const char *plain = versions_query(dataset, dataset->current, dataset->history);
+	const char *sensitive = versions_query(dataset, dataset->sensitive, dataset->sensitive_history);
+	const char *key = key_json(dataset, "d.");
 
-	rows_put(
-		result,
-		psprintf("SELECT 'not in both the plain and the sensitive table', %s, 'of merge ' || %s FROM "
-				 "((SELECT %s, NULL FROM %s UNION ALL SELECT %s, %s FROM %s) EXCEPT ALL "
-				 "(SELECT %s, NULL FROM %s UNION ALL SELECT %s, %s FROM %s)) d "
-				 "UNION ALL SELECT 'not in both the plain and the sensitive table', %s, 'of merge ' || %s FROM "
-				 "((SELECT %s, NULL FROM %s UNION ALL SELECT %s, %s FROM %s) EXCEPT ALL "
-				 "(SELECT %s, NULL FROM %s UNION ALL SELECT %s, %s FROM %s)) d",
-				 key,
-				 dm_name_quoted(dataset, DM_NAME_MERGE),
-				 version,
-				 dataset->name,
-				 version,
-				 end,
-				 dm_relation_name(dataset->history),
-				 version,
-				 dm_relation_name(dataset->sensitive),
-				 version,
-				 end,
-				 dm_relation_name(dataset->sensitive_history),
-				 key,
-				 dm_name_quoted(dataset, DM_NAME_MERGE),
-				 version,
-				 dm_relation_name(dataset->sensitive),
-				 version,
-				 end,
-				 dm_relation_name(dataset->sensitive_history),
-				 version,
-				 dataset->name,
-				 version,
-				 end,
-				 dm_relation_name(dataset->history)),
-		0,
-		NULL,
-		NULL);
+	rows_put(result,
+			 psprintf("SELECT 'not in both the plain and the sensitive table', %1$s, "
+					  "pg_catalog.format('of merge %%s', d.merge) FROM (%2$s EXCEPT ALL %3$s) d "
+					  "UNION ALL SELECT 'not in both the plain and the sensitive table', %1$s, "
+					  "pg_catalog.format('of merge %%s', d.merge) FROM (%3$s EXCEPT ALL %2$s) d",
+					  key,
+					  plain,
+					  sensitive),
+			 0,
+			 NULL,
+			 NULL);
+}
+
+/* Returns the query, in parentheses, for the versions of one part: k1, k2 and so on, merge, until. */
+static char *
+versions_query(const DmDataset *dataset, Oid current, Oid history)
+{
+	const char *keys = keys_named(dataset, "t.");
+	const char *merge = dm_name_quoted(dataset, DM_NAME_MERGE);
+
+	return psprintf("(SELECT %s, t.%s AS merge, NULL AS until FROM %s t UNION ALL SELECT %s, t.%s, t.%s FROM %s t)",
+					keys,
+					merge,
+					dm_relation_name(current),
+					keys,
+					merge,
+					dm_name_quoted(dataset, DM_NAME_END),
+					dm_relation_name(history));
 }
 
 /* Rows of current whose stored hashes are not those of their values: somebody else wrote them. */

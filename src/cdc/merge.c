@@ -3,7 +3,7 @@
  *
  * Invariants of the folder:
  * 1. Everything a merge does (tables, rows, log, receipt) is done in the caller's transaction: all of it or nothing.
- * 2. Merges of one dataset queue: on a lock by name (which also covers the first merge, when there is no table yet) and
+ * 2. Merges of one dataset queue: on a lock of its own (by name for the first merge, when there is no table yet) and
  *    on SHARE ROW EXCLUSIVE of the current table, which keeps other writers out and lets readers through.
  * 3. The caller needs the rights of any writer of the tables; only the log is written as the extension's owner.
  * 4. Versions of one key do not overlap: a version ends at the effective date of the merge that ended it, and effective
@@ -88,7 +88,6 @@ static void empty_check(const Merge *merge, int64 rows);
 static char *receipt_finish(Merge *merge, DmReceipt *receipt);
 static void merge_log(const Merge *merge, const char *receipt_id);
 static char *arguments_json(const Merge *merge);
-static Oid target_relation(const RangeVar *target);
 
 /*
  * Merges a source into a dataset, which it creates if there is none. Returns the receipt's id and fills *counts, in the
@@ -225,16 +224,17 @@ merge_source_open(Merge *merge, Jsonb *source_options)
 	return source;
 }
 
-/* Parses the target, and opens its dataset if there is one. A merge also locks it, existing or not. */
+/* Parses the target, and opens its dataset if there is one. A merge also locks it, existing or not; a plan if it is new. */
 static void
 target_resolve(Merge *merge)
 {
 	Oid current;
 
 	merge->target = dm_dataset_parse(merge->spec->target);
-	if (!merge->dry_run)
+	/* a plan makes the tables of a new dataset, too, and takes them back */
+	if (!merge->dry_run || !OidIsValid(dm_dataset_relation(merge->target)))
 		dm_dataset_lock(merge->target);
-	current = target_relation(merge->target);
+	current = dm_dataset_relation(merge->target);
 	merge->is_new = !OidIsValid(current);
 	merge->dataset.live_rows = -1;
 	if (!merge->is_new)
@@ -261,15 +261,6 @@ spec_check(Merge *merge)
 	if (TIMESTAMP_NOT_FINITE(spec->effective))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("the effective date must not be infinite")));
-}
-
-/* Returns the target's relation, or InvalidOid if there is none (or not even its schema). */
-static Oid
-target_relation(const RangeVar *target)
-{
-	if (!OidIsValid(get_namespace_oid(target->schemaname, true)))
-		return InvalidOid;
-	return RangeVarGetRelid(target, NoLock, true);
 }
 
 /* Looks up an existing dataset, checks rights and settings, and locks its tables until the end of the transaction. */
