@@ -191,6 +191,7 @@ extern void dm_dataset_check_settings(const DmDataset *dataset, List *columns);
 extern DmShape *dm_shape_make(const DmDataset *dataset, Relation current, Relation history);
 extern List *dm_dataset_columns(const DmDataset *dataset);
 extern DmShape *dm_shape_join(DmShape *plain, DmShape *sensitive);
+extern Bitmapset *dm_shape_updated(const DmShape *part);
 extern AttrNumber dm_shape_attribute(const DmDataset *dataset, Relation rel, const char *name, Oid type);
 extern char *dm_shape_key_json(const DmShape *shape, const Datum *values, const bool *nulls);
 
