@@ -116,13 +116,6 @@ dm_history_make(const DmDataset *dataset, Oid history, Datum effective)
 	return dm_history_find(dataset, history, effective);
 }
 
-/* True if versions that ended at the effective date may have been taken out of history. */
-bool
-dm_history_is_pruned(const DmDataset *dataset, Datum effective)
-{
-	return moment_of(dataset, effective) <= dataset->pruned_through;
-}
-
 /*
  * Takes versions that ended at older_than or before out of history: whole partitions where it has any. Fills *pruned,
  * in the current memory context. For the owner of the dataset.
