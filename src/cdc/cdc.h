@@ -163,6 +163,8 @@ extern bool dm_name_is_added(const DmDataset *dataset, const char *name);
 extern char *dm_relation_name(Oid relid);
 extern int64 dm_dataset_next_merge(void);
 extern void dm_dataset_check_rights(const DmDataset *dataset, bool read_only);
+extern void dm_dataset_check_tables(const DmDataset *dataset);
+extern void dm_dataset_check_policies(Oid relid);
 extern void dm_dataset_check_undo_rights(const DmDataset *dataset);
 extern void dm_dataset_check_sensitive(const DmDataset *dataset);
 
