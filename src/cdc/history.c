@@ -42,6 +42,7 @@ static int64 partitions_drop(const DmDataset *dataset, Oid history, Datum older_
 							 TimestampTz *through);
 static int64 partition_drop(Oid history, Oid partition);
 static int64 rows_delete(const DmDataset *dataset, Oid history, Datum older_than);
+static uint64 ended_execute(const DmDataset *dataset, const char *statement, Oid history, Datum older_than);
 static int64 rows_count(const char *table);
 static void pruned_note(const DmDataset *dataset, TimestampTz through);
 
@@ -305,16 +306,35 @@ partition_drop(Oid history, Oid partition)
 	return rows;
 }
 
-/* Deletes the versions that ended at older_than or before. Returns how many there were. */
+/* Deletes the versions that ended at older_than or before. Returns how many there were. Raises 09000 if some stay. */
 static int64
 rows_delete(const DmDataset *dataset, Oid history, Datum older_than)
 {
+	int64 rows = (int64) ended_execute(dataset, "DELETE FROM", history, older_than);
+	Relation rel = table_open(history, NoLock);
+	bool may_stay = rel->trigdesc && rel->trigdesc->trig_delete_before_row;
+
+	table_close(rel, NoLock);
+	if (may_stay && ended_execute(dataset, "SELECT FROM", history, older_than) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a BEFORE trigger of table \"%s\" kept versions that are to be taken out",
+						get_rel_name(history)),
+				 errhint("Disable it: ALTER TABLE ... DISABLE TRIGGER ...")));
+	return rows;
+}
+
+/* Executes a statement for the versions that ended at older_than or before. Returns how many rows it went through. */
+static uint64
+ended_execute(const DmDataset *dataset, const char *statement, Oid history, Datum older_than)
+{
 	Oid types[] = {dataset->effective_type};
-	int64 rows;
+	uint64 rows;
 
 	SPI_connect();
 	SPI_execute_with_args(
-		psprintf("DELETE FROM %s WHERE %s <= $1", dm_relation_name(history), dm_name_quoted(dataset, DM_NAME_END)),
+		psprintf(
+			"%s %s WHERE %s <= $1", statement, dm_relation_name(history), dm_name_quoted(dataset, DM_NAME_END)),
 		1,
 		types,
 		&older_than,

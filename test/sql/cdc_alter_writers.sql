@@ -50,6 +50,11 @@ SELECT count(*) FROM cdc_alterw.r_history;
 SELECT pruned_through FROM datamill.datasets WHERE current_table = 'cdc_alterw.r'::regclass;
 SELECT * FROM datamill.prune_history('cdc_alterw.r', '2020-02-01');
 
+-- a trigger that keeps versions
+CREATE TRIGGER s BEFORE DELETE ON cdc_alterw.t_history FOR EACH ROW WHEN (OLD.id = 3) EXECUTE FUNCTION cdc_alterw.skip();
+SELECT * FROM datamill.prune_history('cdc_alterw.t', '2020-02-01');
+SELECT count(*) FROM cdc_alterw.t_history;
+
 -- a partition that is a foreign table is detached
 CREATE FOREIGN DATA WRAPPER cdc_alterw_fdw;
 CREATE SERVER cdc_alterw_server FOREIGN DATA WRAPPER cdc_alterw_fdw;
