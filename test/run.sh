@@ -16,7 +16,7 @@ DM_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 # Regress tests that also run with hashes that collide, buffers that are too small for a field and little memory.
 DM_AGAIN=(cdc_feed cdc_feed_debezium cdc_feed_undo cdc_history cdc_inspect cdc_main_job cdc_merge_full cdc_merge_image cdc_merge_oracle cdc_merge_writers
-  cdc_sensitive cdc_settings_oracle cdc_undo codec_csv_copy source_query)
+  cdc_sensitive cdc_settings_oracle cdc_undo cdc_undo_writers codec_csv_copy source_query)
 
 passed=0 failed=0 skipped=0
 failures=()

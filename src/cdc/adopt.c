@@ -8,7 +8,6 @@
 
 #include "access/genam.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -22,7 +21,6 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -32,16 +30,15 @@
 #include "base/names.h"
 #include "cdc/adopt.h"
 #include "cdc/citus.h"
+#include "cdc/rewrite.h"
 #include "rows/table_leaves.h"
-#include "rows/table_writer.h"
 
 static List *partition_columns(Relation rel);
 static void key_add(Oid current, const DmDataset *dataset);
 static void table_check(Oid current, const DmDataset *dataset);
 static void keys_check(Oid current, const DmDataset *dataset);
 static void columns_add(Oid current, TupleDesc columns, const DmDataset *dataset, Datum effective, int64 merge_id);
-static int64 part_rehash(const DmDataset *dataset, Oid current_oid, Oid history_oid);
-static bool row_rehash(const DmShape *shape, TupleTableSlot *stored, TupleTableSlot *new);
+static bool row_rehash(const DmShape *shape, TupleTableSlot *new);
 
 /* Returns the columns of a table that the source of a merge would give: not dropped, not generated. */
 TupleDesc
@@ -314,83 +311,29 @@ columns_add(Oid current, TupleDesc columns, const DmDataset *dataset, Datum effe
 int64
 dm_dataset_rehash(const DmDataset *dataset)
 {
-	int64 rows = part_rehash(dataset, dataset->current, dataset->history);
-
-	if (OidIsValid(dataset->sensitive))
-		part_rehash(dataset, dataset->sensitive, dataset->sensitive_history);
-	CommandCounterIncrement();
-	return rows;
+	return dm_dataset_rewrite(dataset, row_rehash);
 }
 
-/* As dm_dataset_rehash, of one part. */
-static int64
-part_rehash(const DmDataset *dataset, Oid current_oid, Oid history_oid)
-{
-	Relation current = table_open(current_oid, ShareRowExclusiveLock);
-	Relation history = table_open(history_oid, AccessShareLock);
-	DmShape *shape = dm_shape_make(dataset, current, history);
-	TupleTableSlot *slot = table_slot_create(current, NULL);
-	TupleTableSlot *new = MakeSingleTupleTableSlot(RelationGetDescr(current), &TTSOpsVirtual);
-	MemoryContext row_context =
-		AllocSetContextCreate(CurrentMemoryContext, "datamill hash row", ALLOCSET_DEFAULT_SIZES);
-	Bitmapset *updated = bms_make_singleton(shape->row_hash - FirstLowInvalidHeapAttributeNumber);
-	DmLeaves *leaves = dm_leaves_open(current);
-	DmTableWriter *writer;
-	int leaf;
-	int64 rows = 0;
-
-	dm_writers_begin();
-	writer = dm_writer_open_silent(current, updated);
-	dm_leaves_scan(leaves, GetActiveSnapshot(), 0);
-	while (dm_leaves_next(leaves, slot, &leaf))
-	{
-		MemoryContext caller;
-
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextReset(row_context);
-		caller = MemoryContextSwitchTo(row_context);
-		if (row_rehash(shape, slot, new))
-			dm_writer_update(writer, slot, new);
-		MemoryContextSwitchTo(caller);
-		rows++;
-	}
-	dm_writer_close(writer);
-	dm_writers_end();
-	ExecDropSingleTupleTableSlot(slot);
-	dm_leaves_close(leaves);
-	ExecDropSingleTupleTableSlot(new);
-	MemoryContextDelete(row_context);
-	table_close(history, NoLock);
-	table_close(current, NoLock);
-	return rows;
-}
-
-/* Fills new with the stored row and its right hashes. Returns false if those are stored already. */
+/* Gives a row its right hashes; false if it has them. A DmRewrite. */
 static bool
-row_rehash(const DmShape *shape, TupleTableSlot *stored, TupleTableSlot *new)
+row_rehash(const DmShape *shape, TupleTableSlot *new)
 {
-	int natts = new->tts_tupleDescriptor->natts;
 	Datum *values = palloc(sizeof(Datum) * shape->wanted->natts);
 	bool *nulls = palloc(sizeof(bool) * shape->wanted->natts);
 	pg_uuid_t *key_hash = palloc(sizeof(pg_uuid_t));
 	pg_uuid_t *row_hash = palloc(sizeof(pg_uuid_t));
 
-	slot_getallattrs(stored);
 	for (int i = 0; i < shape->wanted->natts; i++)
 	{
-		values[i] = stored->tts_values[shape->current_attribute[i] - 1];
-		nulls[i] = stored->tts_isnull[shape->current_attribute[i] - 1];
+		values[i] = new->tts_values[shape->current_attribute[i] - 1];
+		nulls[i] = new->tts_isnull[shape->current_attribute[i] - 1];
 	}
 	dm_row_hash(shape->ops, values, nulls, shape->keys, shape->nkeys, key_hash->data);
 	dm_row_hash(shape->ops, values, nulls, shape->hashed, shape->nhashed, row_hash->data);
-	if (memcmp(DatumGetUUIDP(stored->tts_values[shape->key_hash - 1]), key_hash, sizeof(*key_hash)) == 0 &&
-		memcmp(DatumGetUUIDP(stored->tts_values[shape->row_hash - 1]), row_hash, sizeof(*row_hash)) == 0)
+	if (memcmp(DatumGetUUIDP(new->tts_values[shape->key_hash - 1]), key_hash, sizeof(*key_hash)) == 0 &&
+		memcmp(DatumGetUUIDP(new->tts_values[shape->row_hash - 1]), row_hash, sizeof(*row_hash)) == 0)
 		return false;
-	ExecClearTuple(new);
-	memcpy(new->tts_values, stored->tts_values, sizeof(Datum) * natts);
-	memcpy(new->tts_isnull, stored->tts_isnull, sizeof(bool) * natts);
 	new->tts_values[shape->key_hash - 1] = UUIDPGetDatum(key_hash);
 	new->tts_values[shape->row_hash - 1] = UUIDPGetDatum(row_hash);
-	ExecStoreVirtualTuple(new);
 	return true;
 }

@@ -20,6 +20,7 @@
 #include "cdc/adopt.h"
 #include "cdc/citus.h"
 #include "cdc/create.h"
+#include "cdc/rewrite.h"
 #include "rows/table_leaves.h"
 
 static const char *const alterable[] = {"deletes",
@@ -38,8 +39,9 @@ static void feed_check(const DmDataset *dataset, Jsonb *options);
 static void settings_merge(DmDataset *dataset, Jsonb *options);
 static bool names_equal(List *a, List *b);
 static void stamp_set(const DmDataset *dataset);
-static void stamp_unset(const DmDataset *dataset);
-static void made_by_drop(const DmDataset *dataset);
+static bool row_set(const DmShape *shape, TupleTableSlot *new);
+static bool row_unset(const DmShape *shape, TupleTableSlot *new);
+static void made_by_alter(const DmDataset *dataset, const char *verb, const char *rest);
 
 /* Changes the settings given in options, and the tables with them. For the owner of the dataset. */
 void
@@ -56,6 +58,7 @@ dm_dataset_alter(const char *target, Jsonb *options)
 	dm_dataset_require(target, name, &before);
 	if (!dm_relation_is_owned(before.current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(before.current));
+	dm_dataset_check_tables(&before);
 	dm_citus_refuse(before.current);
 	dm_table_lock(before.current, ShareRowExclusiveLock);
 	if (OidIsValid(before.feed))
@@ -73,11 +76,11 @@ dm_dataset_alter(const char *target, Jsonb *options)
 	if (dataset.settings.stamp && !before.settings.stamp)
 		stamp_set(&dataset);
 	else if (before.settings.stamp && !dataset.settings.stamp)
-		stamp_unset(&before);
+		dm_dataset_rewrite(&before, row_unset);
 	if (dataset.settings.stamp != before.settings.stamp)
 		dm_dataset_views_replace(&dataset);
 	if (before.settings.stamp && !dataset.settings.stamp)
-		made_by_drop(&before);
+		made_by_alter(&before, "DROP", "");
 	dm_dataset_index_history(&dataset, &before.settings);
 	dm_dataset_set(&dataset);
 	CommandCounterIncrement();
@@ -189,48 +192,44 @@ names_equal(List *a, List *b)
 static void
 stamp_set(const DmDataset *dataset)
 {
-	Oid tables[] = {dataset->current, dataset->sensitive};
-	const char *made_by = dm_name_quoted(dataset, DM_NAME_MADE_BY);
-
-	for (int i = 0; i < lengthof(tables) && OidIsValid(tables[i]); i++)
-	{
-		const char *table = dm_relation_name(tables[i]);
-
-		dm_dataset_execute(psprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.\"char\"", table, made_by));
-		dm_dataset_execute(
-			psprintf("UPDATE %s SET %s = %s", table, made_by, dm_name_quoted(dataset, DM_NAME_OPERATION)));
-		dm_dataset_execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", table, made_by));
-	}
-	CommandCounterIncrement();
+	made_by_alter(dataset, "ADD", " pg_catalog.\"char\"");
+	dm_dataset_rewrite(dataset, row_set);
+	made_by_alter(dataset, "ALTER", " SET NOT NULL");
 }
 
-/* Has operation tell again what made the version. */
-static void
-stamp_unset(const DmDataset *dataset)
+/* Notes what made a version. A DmRewrite. */
+static bool
+row_set(const DmShape *shape, TupleTableSlot *new)
 {
-	Oid tables[] = {dataset->current, dataset->sensitive};
-	const char *made_by = dm_name_quoted(dataset, DM_NAME_MADE_BY);
-	const char *operation = dm_name_quoted(dataset, DM_NAME_OPERATION);
-
-	for (int i = 0; i < lengthof(tables) && OidIsValid(tables[i]); i++)
-		dm_dataset_execute(psprintf("UPDATE %s SET %s = %s WHERE %s OPERATOR(pg_catalog.<>) %s",
-									dm_relation_name(tables[i]),
-									operation,
-									made_by,
-									operation,
-									made_by));
-	CommandCounterIncrement();
+	new->tts_values[shape->made_by - 1] = new->tts_values[shape->operation - 1];
+	new->tts_isnull[shape->made_by - 1] = false;
+	return true;
 }
 
-/* Drops the column that kept what made a version, which no view uses any more. */
+/* Has operation tell again what made the version. A DmRewrite. */
+static bool
+row_unset(const DmShape *shape, TupleTableSlot *new)
+{
+	Datum made_by = new->tts_values[shape->made_by - 1];
+
+	if (DatumGetChar(new->tts_values[shape->operation - 1]) == DatumGetChar(made_by))
+		return false;
+	new->tts_values[shape->operation - 1] = made_by;
+	return true;
+}
+
+/* Alters the column that keeps what made a version, in both current tables. No view uses it when it is dropped. */
 static void
-made_by_drop(const DmDataset *dataset)
+made_by_alter(const DmDataset *dataset, const char *verb, const char *rest)
 {
 	Oid tables[] = {dataset->current, dataset->sensitive};
 
 	for (int i = 0; i < lengthof(tables) && OidIsValid(tables[i]); i++)
-		dm_dataset_execute(psprintf("ALTER TABLE %s DROP COLUMN %s",
+		dm_dataset_execute(psprintf("ALTER TABLE %s %s COLUMN %s%s",
 									dm_relation_name(tables[i]),
-									dm_name_quoted(dataset, DM_NAME_MADE_BY)));
+									verb,
+									dm_name_quoted(dataset, DM_NAME_MADE_BY),
+									rest));
 	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
 }

@@ -7,7 +7,8 @@
  *    source twice is met at its twin. Only the first load of a new dataset writes them as they come: its key index is
  *    built afterwards.
  * 3. A version that ends goes to history as it was stored, with the effective date as its end. Where a BEFORE trigger
- *    keeps a row of current from being written, its version goes on, and is counted as unchanged or missing.
+ *    keeps a row of current from being written, its version goes on, and is counted as unchanged or missing; one that
+ *    keeps a version out of history raises 09000.
  * 4. In a dry run nothing is written, and counts, errors and samples are those of the real run.
  */
 #include "postgres.h"
@@ -93,7 +94,6 @@ part_begin(DmApply *apply, int number)
 	const DmApplySpec *spec = &apply->spec;
 	ApplyPart *part = &apply->parts[number];
 	const DmShape *shape = spec->shape->parts[number];
-	Bitmapset *updated = NULL;
 
 	part->shape = shape;
 	part->new_slot = MakeSingleTupleTableSlot(RelationGetDescr(spec->current[number]), &TTSOpsVirtual);
@@ -101,16 +101,12 @@ part_begin(DmApply *apply, int number)
 	part->nulls = palloc0(sizeof(bool) * shape->wanted->natts);
 	if (spec->dry_run)
 		return;
-	for (int i = 0; i < shape->wanted->natts; i++)
-	{
-		updated = bms_add_member(updated, shape->current_attribute[i] - FirstLowInvalidHeapAttributeNumber);
-		if (shape->previous[i] != 0)
-			updated = bms_add_member(updated, shape->previous[i] - FirstLowInvalidHeapAttributeNumber);
-	}
-	part->current_writer =
-		dm_writer_open(spec->current[number], spec->new_dataset ? NULL : updated, spec->new_dataset);
+	part->current_writer = dm_writer_open(
+		spec->current[number], spec->new_dataset ? NULL : dm_shape_updated(shape), spec->new_dataset);
 	if (!spec->new_dataset)
 		part->history_writer = dm_writer_open(spec->history[number], NULL, false);
+	if (part->history_writer)
+		dm_writer_must_write(part->history_writer);
 }
 
 /* A key that current does not have. values and nulls are of the wanted columns, here and below. */

@@ -177,6 +177,8 @@ extern char *dm_relation_name(Oid relid);
 extern char *dm_keys_equal(const DmDataset *dataset, const char *a, const char *b, bool numbered);
 extern int64 dm_dataset_next_merge(void);
 extern void dm_dataset_check_rights(const DmDataset *dataset, bool read_only);
+extern void dm_dataset_check_tables(const DmDataset *dataset);
+extern void dm_dataset_check_policies(Oid relid);
 extern void dm_dataset_check_undo_rights(const DmDataset *dataset);
 extern void dm_dataset_check_sensitive(const DmDataset *dataset);
 
@@ -207,6 +209,7 @@ extern void dm_dataset_check_settings(const DmDataset *dataset, List *columns);
 extern DmShape *dm_shape_make(const DmDataset *dataset, Relation current, Relation history);
 extern List *dm_dataset_columns(const DmDataset *dataset);
 extern DmShape *dm_shape_join(DmShape *plain, DmShape *sensitive);
+extern Bitmapset *dm_shape_updated(const DmShape *part);
 extern AttrNumber dm_shape_attribute(const DmDataset *dataset, Relation rel, const char *name, Oid type);
 extern char *dm_shape_key_json(const DmShape *shape, const Datum *values, const bool *nulls);
 

@@ -450,22 +450,7 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 	const Oid tables[] = {
 		dataset->current, dataset->history, dataset->sensitive, dataset->sensitive_history, dataset->feed};
 
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->history)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the history table of dataset %s does not exist any more", dataset->name)));
-	if (OidIsValid(dataset->feed) && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->feed)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the table of points of dataset %s does not exist any more", dataset->name)));
-	if (OidIsValid(dataset->sensitive))
-	{
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->sensitive)) ||
-			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->sensitive_history)))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("a table of sensitive columns of dataset %s does not exist any more", dataset->name)));
-	}
+	dm_dataset_check_tables(dataset);
 	for (int i = 0; i < lengthof(tables); i++)
 	{
 		if (OidIsValid(tables[i]) && !dataset->distributed_by)
@@ -496,6 +481,28 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 		table_check_rights(dataset->history, ACL_INSERT);
 }
 
+/* Raises 42P01 if a table of the dataset was dropped. */
+void
+dm_dataset_check_tables(const DmDataset *dataset)
+{
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->history)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the history table of dataset %s does not exist any more", dataset->name)));
+	if (OidIsValid(dataset->feed) && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->feed)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of points of dataset %s does not exist any more", dataset->name)));
+	if (OidIsValid(dataset->sensitive))
+	{
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->sensitive)) ||
+			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->sensitive_history)))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("a table of sensitive columns of dataset %s does not exist any more", dataset->name)));
+	}
+}
+
 /* Raises unless the current user may also take versions out of history, as an undo does. */
 void
 dm_dataset_check_undo_rights(const DmDataset *dataset)
@@ -519,6 +526,13 @@ table_check_rights(Oid relid, AclMode mode)
 {
 	if (pg_class_aclmask(relid, GetUserId(), mode, ACLMASK_ALL) != mode)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
+	dm_dataset_check_policies(relid);
+}
+
+/* Raises 0A000 if row-level security hides rows of a dataset's table from the current user. */
+void
+dm_dataset_check_policies(Oid relid)
+{
 	if (check_enable_rls(relid, InvalidOid, false) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -5,6 +5,7 @@
  * 1. Each stored row is read under the snapshot of the merge and written at most once.
  * 2. A row that stays as it is is not written.
  * 3. In a dry run nothing is written.
+ * 4. All that is to be written is: a row that a BEFORE trigger skips raises 09000, for the versions of a key are one whole.
  */
 #include "postgres.h"
 
@@ -106,7 +107,10 @@ dm_feed_store_open(const DmFeedSpec *spec, DmFeedOrder *order)
 			updated = bms_add_member(updated, a - FirstLowInvalidHeapAttributeNumber);
 		store->slots[i] = table_slot_create(rel, NULL);
 		if (!spec->dry_run)
+		{
 			store->writers[i] = dm_writer_open(rel, updated, spec->is_empty);
+			dm_writer_must_write(store->writers[i]);
+		}
 		store->probes[i] = dm_probe_begin(rel, spec->shape, GetActiveSnapshot());
 		if (!store->probes[i])
 			ereport(ERROR,

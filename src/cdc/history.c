@@ -40,7 +40,9 @@ static void execute_as_owner(Oid relid, const char *sql);
 static TimestampTz moment_of(const DmDataset *dataset, Datum effective);
 static int64 partitions_drop(const DmDataset *dataset, Oid history, Datum older_than, DmPruned *pruned,
 							 TimestampTz *through);
+static int64 partition_drop(Oid history, Oid partition);
 static int64 rows_delete(const DmDataset *dataset, Oid history, Datum older_than);
+static uint64 ended_execute(const DmDataset *dataset, const char *statement, Oid history, Datum older_than);
 static int64 rows_count(const char *table);
 static void pruned_note(const DmDataset *dataset, TimestampTz through);
 
@@ -116,13 +118,6 @@ dm_history_make(const DmDataset *dataset, Oid history, Datum effective)
 	return dm_history_find(dataset, history, effective);
 }
 
-/* True if versions that ended at the effective date may have been taken out of history. */
-bool
-dm_history_is_pruned(const DmDataset *dataset, Datum effective)
-{
-	return moment_of(dataset, effective) <= dataset->pruned_through;
-}
-
 /*
  * Takes versions that ended at older_than or before out of history: whole partitions where it has any. Fills *pruned,
  * in the current memory context. For the owner of the dataset.
@@ -148,6 +143,7 @@ dm_history_prune(const char *target, TimestampTz older_than, DmPruned *pruned)
 				 errdetail("Late events need the versions that they fall into.")));
 	if (!dm_relation_is_owned(dataset.current))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(dataset.current));
+	dm_dataset_check_tables(&dataset);
 	if (TIMESTAMP_NOT_FINITE(older_than))
 		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("older_than must not be infinite")));
 	LockRelationOid(dataset.current, ShareRowExclusiveLock);
@@ -158,6 +154,7 @@ dm_history_prune(const char *target, TimestampTz older_than, DmPruned *pruned)
 	{
 		int64 removed;
 
+		dm_dataset_check_policies(tables[i]);
 		if (get_rel_relkind(tables[i]) == RELKIND_PARTITIONED_TABLE)
 			removed = partitions_drop(&dataset, tables[i], moment, pruned, &through);
 		else
@@ -258,14 +255,14 @@ moment_of(const DmDataset *dataset, Datum effective)
 	return moment;
 }
 
-/* Drops the partitions that end at older_than or before. Returns the rows they held; *through: the last moment of them. */
+/* Drops the partitions that end at older_than or before. Returns the rows dropped; *through: the last moment of them. */
 static int64
 partitions_drop(const DmDataset *dataset, Oid history, Datum older_than, DmPruned *pruned, TimestampTz *through)
 {
 	Relation rel = table_open(history, AccessShareLock);
 	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
 	PartitionBoundInfo bounds = desc->boundinfo;
-	List *tables = NIL;
+	List *due = NIL;
 	ListCell *cell;
 	int64 rows = 0;
 
@@ -278,29 +275,66 @@ partitions_drop(const DmDataset *dataset, Oid history, Datum older_than, DmPrune
 		end = moment_of(dataset, bounds->datums[i][0]);
 		if (end > moment_of(dataset, older_than))
 			continue;
-		tables = lappend(tables, dm_relation_name(desc->oids[bounds->indexes[i]]));
+		due = lappend_oid(due, desc->oids[bounds->indexes[i]]);
 		*through = Max(*through, end - 1);
 	}
 	table_close(rel, NoLock);
-	foreach (cell, tables)
+	foreach (cell, due)
 	{
-		rows += rows_count(lfirst(cell));
-		dm_dataset_execute(psprintf("DROP TABLE %s", (char *) lfirst(cell)));
+		pruned->partitions = lappend(pruned->partitions, dm_relation_name(lfirst_oid(cell)));
+		rows += partition_drop(history, lfirst_oid(cell));
 	}
-	pruned->partitions = list_concat(pruned->partitions, tables);
 	return rows;
 }
 
-/* Deletes the versions that ended at older_than or before. Returns how many there were. */
+/* Drops a partition and returns how many rows it held. A foreign one is detached, and its rows are not counted. */
+static int64
+partition_drop(Oid history, Oid partition)
+{
+	char *name = dm_relation_name(partition);
+	int64 rows;
+
+	if (get_rel_relkind(partition) == RELKIND_FOREIGN_TABLE)
+	{
+		ereport(NOTICE,
+				(errmsg("partition %s is a foreign table: it is detached from history, not dropped", name)));
+		dm_dataset_execute(psprintf("ALTER TABLE %s DETACH PARTITION %s", dm_relation_name(history), name));
+		return 0;
+	}
+	rows = rows_count(name);
+	dm_dataset_execute(psprintf("DROP TABLE %s", name));
+	return rows;
+}
+
+/* Deletes the versions that ended at older_than or before. Returns how many there were. Raises 09000 if some stay. */
 static int64
 rows_delete(const DmDataset *dataset, Oid history, Datum older_than)
 {
+	int64 rows = (int64) ended_execute(dataset, "DELETE FROM", history, older_than);
+	Relation rel = table_open(history, NoLock);
+	bool may_stay = rel->trigdesc && rel->trigdesc->trig_delete_before_row;
+
+	table_close(rel, NoLock);
+	if (may_stay && ended_execute(dataset, "SELECT FROM", history, older_than) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a BEFORE trigger of table \"%s\" kept versions that are to be taken out",
+						get_rel_name(history)),
+				 errhint("Disable it: ALTER TABLE ... DISABLE TRIGGER ...")));
+	return rows;
+}
+
+/* Executes a statement for the versions that ended at older_than or before. Returns how many rows it went through. */
+static uint64
+ended_execute(const DmDataset *dataset, const char *statement, Oid history, Datum older_than)
+{
 	Oid types[] = {dataset->effective_type};
-	int64 rows;
+	uint64 rows;
 
 	SPI_connect();
 	SPI_execute_with_args(
-		psprintf("DELETE FROM %s WHERE %s <= $1", dm_relation_name(history), dm_name_quoted(dataset, DM_NAME_END)),
+		psprintf(
+			"%s %s WHERE %s <= $1", statement, dm_relation_name(history), dm_name_quoted(dataset, DM_NAME_END)),
 		1,
 		types,
 		&older_than,

@@ -16,7 +16,6 @@ typedef struct DmPruned
 
 extern Oid dm_history_find(const DmDataset *dataset, Oid history, Datum effective);
 extern Oid dm_history_make(const DmDataset *dataset, Oid history, Datum effective);
-extern bool dm_history_is_pruned(const DmDataset *dataset, Datum effective);
 extern void dm_history_prune(const char *target, TimestampTz older_than, DmPruned *pruned);
 
 #endif

@@ -106,6 +106,21 @@ dm_shape_join(DmShape *plain, DmShape *sensitive)
 	return whole;
 }
 
+/* Returns the columns of current that a new version may change, as dm_writer_open() takes them. */
+Bitmapset *
+dm_shape_updated(const DmShape *part)
+{
+	Bitmapset *updated = NULL;
+
+	for (int i = 0; i < part->wanted->natts; i++)
+	{
+		updated = bms_add_member(updated, part->current_attribute[i] - FirstLowInvalidHeapAttributeNumber);
+		if (part->previous[i] != 0)
+			updated = bms_add_member(updated, part->previous[i] - FirstLowInvalidHeapAttributeNumber);
+	}
+	return updated;
+}
+
 /* Returns the names (char*) of the business columns that a source has to give, sensitive ones included. */
 List *
 dm_dataset_columns(const DmDataset *dataset)

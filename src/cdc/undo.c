@@ -8,13 +8,10 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
 #include "executor/spi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
@@ -24,41 +21,22 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "base/catalog.h"
 #include "cdc/cdc.h"
 #include "cdc/citus.h"
 #include "cdc/feed.h"
-#include "cdc/history.h"
+#include "cdc/undo_part.h"
 #include "receipt/receipt.h"
 #include "rows/table_leaves.h"
-#include "rows/table_writer.h"
-
-typedef struct Undo
-{
-	const DmShape *shape; /* of the part */
-	Relation current;
-	Relation history;
-	int64 merge_id;
-	DmTableWriter *current_writer;
-	DmTableWriter *history_writer;
-	DmUndoCounts *counts;
-	pg_uuid_t key_hash;
-	pg_uuid_t row_hash;
-} Undo;
 
 static void dataset_open(const char *target, DmDataset *dataset);
-static char *merge_forget(const DmDataset *dataset);
-static void pruned_check(const DmDataset *dataset, int64 ended);
-static void part_undo(const DmDataset *dataset, Oid current, Oid history, DmUndoCounts *counts);
+static char *merge_forget(const DmDataset *dataset, int64 *ended);
+static void ended_check(const DmDataset *dataset, int64 ended, int64 restored);
 static void shards_undo(const DmDataset *dataset, DmUndoCounts *counts);
 static void events_undo(const DmDataset *dataset, DmUndoCounts *counts);
-static void made_remove(Undo *undo);
-static void row_unstamp(Undo *undo, TupleTableSlot *stored, TupleTableSlot *new);
-static void ended_restore(Undo *undo);
-static void row_restore(Undo *undo, TupleTableSlot *from);
 static bool is_last_effective(const DmDataset *dataset, TimestampTz effective);
+static bool is_adoption(const DmDataset *dataset);
 
 /* Takes the last merge of the dataset back. Fills *counts; returns the id of the undo's receipt. */
 char *
@@ -69,6 +47,7 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 	DmReceiptOutput output = {0};
 	DmUndoCounts sensitive = {0};
 	char *undone;
+	int64 ended;
 
 	PreventCommandIfReadOnly("cdc_undo()");
 	PreventCommandIfParallelMode("cdc_undo()");
@@ -78,7 +57,7 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("dataset %s has no merge to take back", dataset.name)));
-	undone = merge_forget(&dataset);
+	undone = merge_forget(&dataset, &ended);
 	if (dataset.distributed_by)
 		shards_undo(&dataset, counts);
 	receipt = dm_receipt_begin(
@@ -90,9 +69,14 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 	if (OidIsValid(dataset.feed))
 		events_undo(&dataset, counts);
 	else if (!dataset.distributed_by)
-		part_undo(&dataset, dataset.current, dataset.history, counts);
+		dm_undo_part(&dataset, dataset.current, dataset.history, counts);
 	if (OidIsValid(dataset.sensitive))
-		part_undo(&dataset, dataset.sensitive, dataset.sensitive_history, &sensitive);
+	{
+		dm_undo_part(&dataset, dataset.sensitive, dataset.sensitive_history, &sensitive);
+		ended_check(&dataset, ended, sensitive.restored);
+	}
+	if (!OidIsValid(dataset.feed))
+		ended_check(&dataset, ended, counts->restored);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	counts->merge_id = dataset.last_merge;
@@ -104,8 +88,8 @@ dm_cdc_undo(const char *target, DmUndoCounts *counts)
 }
 
 /*
- * Takes back every merge of the last effective date, which must be the one given, and merges the source in their place.
- * Returns as dm_cdc_merge().
+ * Takes back every merge of the last effective date, which must be the one given, and merges the source in their place: of
+ * the date of an adoption those after it, whose rows the source is merged over. Returns as dm_cdc_merge().
  */
 char *
 dm_cdc_restate(const DmMergeSpec *spec, DmMergeCounts *counts)
@@ -127,7 +111,7 @@ dm_cdc_restate(const DmMergeSpec *spec, DmMergeCounts *counts)
 				 errmsg("only the last effective date of %s can be restated", dataset.name),
 				 errhint("SELECT max(effective) FROM datamill.merges WHERE dataset = '%s'::regclass tells it.",
 						 dataset.name)));
-	while (dataset.last_merge != 0 && is_last_effective(&dataset, spec->effective))
+	while (dataset.last_merge != 0 && is_last_effective(&dataset, spec->effective) && !is_adoption(&dataset))
 	{
 		dm_cdc_undo(spec->target, &undone);
 		dm_dataset_find(dataset.current, &dataset);
@@ -158,9 +142,12 @@ dataset_open(const char *target, DmDataset *dataset)
 	LockRelationOid(dataset->sensitive_history, ShareRowExclusiveLock);
 }
 
-/* Takes the last merge out of the log and returns its receipt's id. Raises 0A000 if it refreshed untracked columns. */
+/*
+ * Takes the last merge out of the log and returns its receipt's id; *ended: how many versions it ended. Raises 0A000 if it
+ * refreshed untracked columns.
+ */
 static char *
-merge_forget(const DmDataset *dataset)
+merge_forget(const DmDataset *dataset, int64 *ended)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Oid types[] = {INT8OID};
@@ -168,7 +155,6 @@ merge_forget(const DmDataset *dataset)
 	DmCatalogScope scope;
 	bool isnull;
 	int64 refreshed;
-	int64 ended;
 	bool is_adoption;
 	char *receipt;
 
@@ -181,7 +167,7 @@ merge_forget(const DmDataset *dataset)
 					   NULL);
 	receipt = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 	refreshed = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	ended = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	*ended = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 	is_adoption = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
 	dm_catalog_end(&scope);
 	if (is_adoption)
@@ -190,7 +176,6 @@ merge_forget(const DmDataset *dataset)
 				 errmsg("dataset %s has no merge to take back", dataset->name),
 				 errdetail("Its rows were there when it was adopted."),
 				 errhint("drop_dataset(..., keep_tables => true) makes it an ordinary table again.")));
-	pruned_check(dataset, ended);
 	if (refreshed > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -204,48 +189,19 @@ merge_forget(const DmDataset *dataset)
 
 /* Raises if versions that the last merge ended, of which there were so many, are no longer in history. */
 static void
-pruned_check(const DmDataset *dataset, int64 ended)
+ended_check(const DmDataset *dataset, int64 ended, int64 restored)
 {
-	if (ended == 0 || OidIsValid(dataset->feed) || !dm_history_is_pruned(dataset, dataset->last_effective))
-		return;
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-		 errmsg("the last merge of %s cannot be taken back", dataset->name),
-		 errdetail("It ended " INT64_FORMAT " versions, which prune_history has taken out of history.", ended)));
+	if (restored != ended)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the last merge of %s cannot be taken back", dataset->name),
+				 errdetail("It ended " INT64_FORMAT " versions, of which history has " INT64_FORMAT
+						   ": prune_history or somebody else took the others out.",
+						   ended,
+						   restored)));
 }
 
-/*
- * Removes the versions of one part that the last merge made and restores those that it ended: of a history with
- * partitions, they are in one.
- */
-static void
-part_undo(const DmDataset *dataset, Oid current, Oid history, DmUndoCounts *counts)
-{
-	Undo undo = {.merge_id = dataset->last_merge, .counts = counts};
-	Bitmapset *none = bms_make_singleton(1 - FirstLowInvalidHeapAttributeNumber);
-
-	Oid leaf = dm_history_find(dataset, history, dataset->last_effective);
-
-	undo.current = table_open(current, NoLock);
-	undo.history = table_open(OidIsValid(leaf) ? leaf : history, ShareRowExclusiveLock);
-	undo.shape = dm_shape_make(dataset, undo.current, undo.history);
-	dm_writers_begin();
-	undo.current_writer = dm_writer_open(undo.current, none, false);
-	made_remove(&undo);
-	if (OidIsValid(leaf))
-	{
-		undo.history_writer = dm_writer_open(undo.history, none, false);
-		ended_restore(&undo);
-		dm_writer_close(undo.history_writer);
-	}
-	dm_writer_close(undo.current_writer);
-	dm_writers_end();
-	table_close(undo.history, NoLock);
-	table_close(undo.current, NoLock);
-}
-
-/* Does the same by SQL on the shards that Citus keeps the rows in. */
+/* Takes the merge out of the shards that Citus keeps the rows in. */
 static void
 shards_undo(const DmDataset *dataset, DmUndoCounts *counts)
 {
@@ -280,128 +236,6 @@ events_undo(const DmDataset *dataset, DmUndoCounts *counts)
 	table_close(spec.current, NoLock);
 }
 
-/*
- * Deletes the rows of current that the merge made. Of the others, operation tells again what made them: what the merge
- * before found of them, where it was stamped, is not kept.
- */
-static void
-made_remove(Undo *undo)
-{
-	TupleTableSlot *slot = table_slot_create(undo->current, NULL);
-	TupleTableSlot *unstamped = MakeSingleTupleTableSlot(RelationGetDescr(undo->current), &TTSOpsVirtual);
-	DmLeaves *leaves = dm_leaves_open(undo->current);
-	int leaf;
-
-	dm_leaves_scan(leaves, GetActiveSnapshot(), 0);
-	while (dm_leaves_next(leaves, slot, &leaf))
-	{
-		bool isnull;
-
-		CHECK_FOR_INTERRUPTS();
-		if (DatumGetInt64(slot_getattr(slot, undo->shape->merge, &isnull)) != undo->merge_id)
-		{
-			if (undo->shape->made_by != 0)
-				row_unstamp(undo, slot, unstamped);
-			continue;
-		}
-		dm_writer_delete(undo->current_writer, slot);
-		undo->counts->removed++;
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	dm_leaves_close(leaves);
-	ExecDropSingleTupleTableSlot(unstamped);
-}
-
-/* Sets operation to what made the version, if it is something else. new is a virtual slot of current's shape. */
-static void
-row_unstamp(Undo *undo, TupleTableSlot *stored, TupleTableSlot *new)
-{
-	const DmShape *shape = undo->shape;
-	int natts = new->tts_tupleDescriptor->natts;
-
-	slot_getallattrs(stored);
-	if (DatumGetChar(stored->tts_values[shape->operation - 1]) ==
-		DatumGetChar(stored->tts_values[shape->made_by - 1]))
-		return;
-	ExecClearTuple(new);
-	memcpy(new->tts_values, stored->tts_values, sizeof(Datum) * natts);
-	memcpy(new->tts_isnull, stored->tts_isnull, sizeof(bool) * natts);
-	new->tts_values[shape->operation - 1] = new->tts_values[shape->made_by - 1];
-	ExecStoreVirtualTuple(new);
-	dm_writer_update(undo->current_writer, stored, new);
-}
-
-/* Moves the rows of history that the merge ended back to current. */
-static void
-ended_restore(Undo *undo)
-{
-	TupleTableSlot *slot = table_slot_create(undo->history, NULL);
-	TableScanDesc scan = table_beginscan(undo->history, GetActiveSnapshot(), 0, NULL);
-	MemoryContext row_context =
-		AllocSetContextCreate(CurrentMemoryContext, "datamill undo row", ALLOCSET_DEFAULT_SIZES);
-
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		MemoryContext caller;
-		bool isnull;
-
-		CHECK_FOR_INTERRUPTS();
-		if (DatumGetInt64(slot_getattr(slot, undo->shape->history_ended_merge, &isnull)) != undo->merge_id)
-			continue;
-		MemoryContextReset(row_context);
-		caller = MemoryContextSwitchTo(row_context);
-		slot_getallattrs(slot);
-		row_restore(undo, slot);
-		dm_writer_delete(undo->history_writer, slot);
-		undo->counts->restored++;
-		MemoryContextSwitchTo(caller);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	MemoryContextDelete(row_context);
-}
-
-/* Inserts a version from history into current, with its hashes computed anew. */
-static void
-row_restore(Undo *undo, TupleTableSlot *from)
-{
-	const DmShape *shape = undo->shape;
-	TupleTableSlot *row = dm_writer_slot(undo->current_writer);
-	int natts = row->tts_tupleDescriptor->natts;
-	Datum *values = palloc0(sizeof(Datum) * shape->wanted->natts);
-	bool *nulls = palloc0(sizeof(bool) * shape->wanted->natts);
-
-	memset(row->tts_isnull, true, sizeof(bool) * natts);
-	memset(row->tts_values, 0, sizeof(Datum) * natts);
-	for (int i = 0; i < from->tts_tupleDescriptor->natts; i++)
-	{
-		AttrNumber to = shape->history_from[i];
-
-		if (to == 0 || TupleDescAttr(row->tts_tupleDescriptor, to - 1)->attgenerated)
-			continue;
-		row->tts_values[to - 1] = from->tts_values[i];
-		row->tts_isnull[to - 1] = from->tts_isnull[i];
-	}
-	for (int i = 0; i < shape->wanted->natts; i++)
-	{
-		values[i] = row->tts_values[shape->current_attribute[i] - 1];
-		nulls[i] = row->tts_isnull[shape->current_attribute[i] - 1];
-	}
-	dm_row_hash(shape->ops, values, nulls, shape->keys, shape->nkeys, undo->key_hash.data);
-	dm_row_hash(shape->ops, values, nulls, shape->hashed, shape->nhashed, undo->row_hash.data);
-	if (shape->made_by != 0)
-	{
-		row->tts_values[shape->operation - 1] = row->tts_values[shape->made_by - 1];
-		row->tts_isnull[shape->operation - 1] = false;
-	}
-	row->tts_values[shape->key_hash - 1] = UUIDPGetDatum(&undo->key_hash);
-	row->tts_isnull[shape->key_hash - 1] = false;
-	row->tts_values[shape->row_hash - 1] = UUIDPGetDatum(&undo->row_hash);
-	row->tts_isnull[shape->row_hash - 1] = false;
-	ExecStoreVirtualTuple(row);
-	dm_writer_insert(undo->current_writer, row);
-}
-
 /* True if the moment is, in the dataset's type, the effective date of its last merge. */
 static bool
 is_last_effective(const DmDataset *dataset, TimestampTz effective)
@@ -411,4 +245,25 @@ is_last_effective(const DmDataset *dataset, TimestampTz effective)
 	if (dataset->effective_type == DATEOID)
 		return DatumGetDateADT(dataset->last_effective) == DatumGetDateADT(moment);
 	return DatumGetTimestampTz(dataset->last_effective) == DatumGetTimestampTz(moment);
+}
+
+/* True if the last merge of the dataset is its adoption. */
+static bool
+is_adoption(const DmDataset *dataset)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(dataset->last_merge)};
+	DmCatalogScope scope;
+	bool isnull;
+	bool result;
+
+	dm_catalog_begin(&scope);
+	dm_catalog_execute("SELECT mode = 'adopt' FROM datamill.merge_catalog WHERE merge_id = $1",
+					   lengthof(types),
+					   types,
+					   values,
+					   NULL);
+	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	dm_catalog_end(&scope);
+	return result;
 }

@@ -60,7 +60,7 @@ dm_table_lock(Oid relid, LOCKMODE mode)
 
 /*
  * Opens a table that the caller holds open, and its partitions, in the current memory context. The partitions have the same
- * numbers whenever they are opened in one transaction that holds a lock on the table. Raises for foreign ones.
+ * numbers whenever they are opened in one transaction that holds a lock on the table. Raises 42809 for foreign ones.
  */
 DmLeaves *
 dm_leaves_open(Relation rel)
@@ -73,6 +73,11 @@ dm_leaves_open(Relation rel)
 	leaves->whole = rel;
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 	{
+		if (!RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind))
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"%s\" is not a table of this database", RelationGetRelationName(rel)),
+					 errhint("Detach it if it is a partition: a dataset's rows are in tables of this database.")));
 		leaves->leaves = palloc0(sizeof(Leaf));
 		leaves->leaves[0].rel = rel;
 		leaves->count = 1;

@@ -5,7 +5,9 @@
  * 1. A partition has a writer of its own, made when its first row comes. Which one a new row belongs to is asked of
  *    Postgres; a row that is none's raises 23514.
  * 2. An update that takes a row to another partition deletes it there and inserts it here, as UPDATE does: row triggers
- *    see that, transition tables and foreign keys that refer to the table see an update.
+ *    see that, transition tables and foreign keys that refer to the table see an update. BEFORE UPDATE triggers come
+ *    first, since they may set the partition key. A BEFORE INSERT trigger that skips such a row raises 09000: the row is
+ *    out of its partition by then.
  * 3. Rows that wait for their batch are bounded in number and bytes over all partitions together.
  */
 #include "postgres.h"
@@ -49,7 +51,9 @@ struct DmRouting
 static Leaf *leaf_get(DmRouting *routing, Oid relid);
 static Leaf *leaf_find(DmRouting *routing, TupleTableSlot *row);
 static void row_convert(TupleConversionMap *map, TupleTableSlot *from, TupleTableSlot *to);
-static bool row_move(DmRouting *routing, Leaf *from, ItemPointer tid, TupleTableSlot *old_slot);
+static bool before_update(DmRouting *routing, Leaf *leaf, TupleTableSlot *old_slot);
+static bool row_stay(Leaf *leaf, TupleTableSlot *old_slot);
+static bool row_move(DmRouting *routing, Leaf *from, TupleTableSlot *old_slot);
 static bool row_take_out(Leaf *from, TupleTableSlot *old_slot);
 static void references_update(DmRouting *routing, Leaf *from, Leaf *to, ItemPointer tid, TupleTableSlot *new_slot);
 
@@ -107,9 +111,11 @@ dm_routing_update(DmRouting *routing, TupleTableSlot *old_slot, TupleTableSlot *
 	Leaf *leaf = leaf_get(routing, old_slot->tts_tableOid);
 
 	row_convert(leaf->map, new_slot, leaf->new_slot);
+	if (!before_update(routing, leaf, old_slot))
+		return false;
 	if (!ExecPartitionCheck(leaf->writer->result, leaf->new_slot, routing->root->estate, false))
-		return row_move(routing, leaf, &old_slot->tts_tid, old_slot);
-	return dm_writer_update(leaf->writer, old_slot, leaf->new_slot);
+		return row_move(routing, leaf, old_slot);
+	return row_stay(leaf, old_slot);
 }
 
 /* Deletes a row; false if a BEFORE trigger kept it. */
@@ -210,24 +216,51 @@ row_convert(TupleConversionMap *map, TupleTableSlot *from, TupleTableSlot *to)
 	ExecStoreVirtualTuple(to);
 }
 
-/* Moves a row, whose new values are in the partition's new_slot, to another partition; as dm_routing_update. */
+/* Fires the BEFORE UPDATE triggers on the new values in the partition's new_slot; false if one keeps the row as it is. */
 static bool
-row_move(DmRouting *routing, Leaf *from, ItemPointer tid, TupleTableSlot *old_slot)
+before_update(DmRouting *routing, Leaf *leaf, TupleTableSlot *old_slot)
 {
 	DmTableWriter *root = routing->root;
-	TriggerDesc *triggers = from->writer->result->ri_TrigDesc;
+	TriggerDesc *triggers = leaf->writer->result->ri_TrigDesc;
 	TM_FailureData failure;
 	TM_Result result;
+
+	if (!triggers || !triggers->trig_update_before_row)
+		return true;
+	return dm_before_update(
+		root->estate, root->epq, leaf->writer->result, &old_slot->tts_tid, leaf->new_slot, &result, &failure);
+}
+
+/* Updates a row that stays in its partition, after before_update(). Returns true. */
+static bool
+row_stay(Leaf *leaf, TupleTableSlot *old_slot)
+{
+	ResultRelInfo *result = leaf->writer->result;
+	TriggerDesc *all = result->ri_TrigDesc;
+	TriggerDesc others = {0};
+
+	/* a copy of the result would make slots of its own for each row */
+	if (all)
+	{
+		others = *all;
+		others.trig_update_before_row = false;
+		result->ri_TrigDesc = &others;
+	}
+	(void) dm_writer_update(leaf->writer, old_slot, leaf->new_slot);
+	result->ri_TrigDesc = all;
+	return true;
+}
+
+/* Moves a row, whose new values are in the partition's new_slot, to another partition; as dm_routing_update. */
+static bool
+row_move(DmRouting *routing, Leaf *from, TupleTableSlot *old_slot)
+{
+	DmTableWriter *root = routing->root;
 	Leaf *to;
 	TupleTableSlot *row;
 
-	if (triggers && triggers->trig_update_before_row &&
-		!dm_before_update(root->estate, root->epq, from->writer->result, tid, from->new_slot, &result, &failure))
-		return false;
 	row_convert(ExecGetChildToRootMap(from->writer->result), from->new_slot, routing->moved);
 	to = leaf_find(routing, routing->moved);
-	if (to == from)
-		return dm_writer_update(from->writer, old_slot, from->new_slot);
 	if (!row_take_out(from, old_slot))
 		return false;
 	row = dm_writer_slot(to->writer);
@@ -235,11 +268,10 @@ row_move(DmRouting *routing, Leaf *from, ItemPointer tid, TupleTableSlot *old_sl
 	row->tts_tableOid = to->relid;
 	ItemPointerSetInvalid(&row->tts_tid);
 	ExecSimpleRelationInsert(to->writer->result, root->estate, row);
-	if (ItemPointerIsValid(&row->tts_tid))
-	{
-		dm_writer_capture(to->writer, DM_CAPTURE_UPDATE, NULL, row);
-		references_update(routing, from, to, tid, row);
-	}
+	if (!ItemPointerIsValid(&row->tts_tid))
+		dm_writer_raise_skipped(to->writer);
+	dm_writer_capture(to->writer, DM_CAPTURE_UPDATE, NULL, row);
+	references_update(routing, from, to, &old_slot->tts_tid, row);
 	ResetPerTupleExprContext(root->estate);
 	return true;
 }
@@ -249,19 +281,20 @@ static bool
 row_take_out(Leaf *from, TupleTableSlot *old_slot)
 {
 	DmTableWriter *writer = from->writer;
-	ResultRelInfo before_only = *writer->result;
-	TriggerDesc triggers = {0};
+	ResultRelInfo *result = writer->result;
+	TriggerDesc *all = result->ri_TrigDesc;
+	TriggerDesc before_only = {0};
 
 	/* what fires after it has to be told that the row only moves */
-	if (writer->result->ri_TrigDesc)
+	if (all)
 	{
-		triggers = *writer->result->ri_TrigDesc;
-		triggers.trig_delete_after_row = false;
-		before_only.ri_TrigDesc = &triggers;
+		before_only = *all;
+		before_only.trig_delete_after_row = false;
+		result->ri_TrigDesc = &before_only;
 	}
-	ExecSimpleRelationDelete(&before_only, writer->estate, writer->epq, old_slot);
-	if (before_only.ri_TrigDesc && triggers.trig_delete_before_row &&
-		dm_writer_is_stored(writer, &old_slot->tts_tid))
+	ExecSimpleRelationDelete(result, writer->estate, writer->epq, old_slot);
+	result->ri_TrigDesc = all;
+	if (before_only.trig_delete_before_row && dm_writer_is_stored(writer, &old_slot->tts_tid))
 		return false;
 	ExecARDeleteTriggers(writer->estate, writer->result, &old_slot->tts_tid, NULL, NULL, true);
 	dm_writer_capture(writer, DM_CAPTURE_UPDATE, &old_slot->tts_tid, NULL);

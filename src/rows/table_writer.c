@@ -39,6 +39,7 @@ static void result_make(DmTableWriter *writer, int range_table_index, ResultRelI
 static void captures_make(DmTableWriter *writer);
 static void relation_check(Relation rel);
 static bool row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
+static void change_failed(const DmTableWriter *writer, const ErrorData *error);
 static bool row_write(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot);
 static bool row_delete(DmTableWriter *writer, TupleTableSlot *old_slot);
 
@@ -132,6 +133,7 @@ dm_writer_open_leaf(DmTableWriter *root, Relation rel)
 
 	relation_check(rel);
 	leaf->epq = root->epq;
+	leaf->must_write = root->must_write;
 	memcpy(leaf->captures, root->captures, sizeof(leaf->captures));
 	result_make(leaf, 0, root->result, !root->silent);
 	dm_result_map_root(leaf->result, root->rel, rel);
@@ -199,6 +201,25 @@ dm_writer_freeze(DmTableWriter *writer)
 	writer->bulk = true;
 }
 
+/* From now on a row that a BEFORE trigger skips is an error (09000): there is nowhere else that it could be. */
+void
+dm_writer_must_write(DmTableWriter *writer)
+{
+	writer->must_write = true;
+}
+
+/* Raises 09000 for a row that a BEFORE trigger skipped. */
+void
+dm_writer_raise_skipped(const DmTableWriter *writer)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a BEFORE trigger of table \"%s\" skipped a row that must be written",
+					RelationGetRelationName(writer->rel)),
+			 errdetail("Without it versions would be lost, or stay that have to go."),
+			 errhint("Disable the trigger, or have it let such rows pass: ALTER TABLE ... DISABLE TRIGGER ...")));
+}
+
 /* Returns a cleared slot of the table's shape to fill and store (ExecStoreVirtualTuple), then give to dm_writer_insert. */
 TupleTableSlot *
 dm_writer_slot(DmTableWriter *writer)
@@ -221,7 +242,7 @@ dm_writer_slot(DmTableWriter *writer)
 
 /*
  * Inserts the slot got from dm_writer_slot(), now or with its batch; its values need not outlive the call. Returns false
- * if a BEFORE trigger kept it out.
+ * if a BEFORE trigger kept it out, unless rows must be written.
  */
 bool
 dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot)
@@ -261,6 +282,8 @@ dm_writer_insert_now(DmTableWriter *writer, TupleTableSlot *slot)
 	written = ItemPointerIsValid(&slot->tts_tid);
 	if (written)
 		dm_writer_capture(writer, DM_CAPTURE_INSERT, NULL, slot);
+	else if (writer->must_write)
+		dm_writer_raise_skipped(writer);
 	ResetPerTupleExprContext(writer->estate);
 	return written;
 }
@@ -318,7 +341,8 @@ dm_writer_generate(DmTableWriter *writer, TupleTableSlot *slot)
 
 /*
  * Updates the row in old_slot (as fetched: its tid counts, and its table if there are partitions) to the values in
- * new_slot. Returns false if a BEFORE trigger kept it as it was. Raises 40001 if it has changed.
+ * new_slot. Returns false if a BEFORE trigger kept it as it was, unless rows must be written. Raises 40001 if it has
+ * changed, and 27000 if this statement changed it.
  */
 bool
 dm_writer_update(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
@@ -326,7 +350,7 @@ dm_writer_update(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot
 	return row_change(writer, old_slot, new_slot);
 }
 
-/* Deletes the row in old_slot; false if a BEFORE trigger kept it. Raises 40001 if it has changed since it was fetched. */
+/* Deletes the row in old_slot; returns and raises as dm_writer_update. */
 bool
 dm_writer_delete(DmTableWriter *writer, TupleTableSlot *old_slot)
 {
@@ -334,8 +358,8 @@ dm_writer_delete(DmTableWriter *writer, TupleTableSlot *old_slot)
 }
 
 /*
- * Updates a row, or deletes it if new_slot is NULL. A row that somebody changed after the transaction's snapshot was taken
- * is, to the table, an internal error; only where the snapshot can be that old is it worth looking out for.
+ * Updates a row, or deletes it if new_slot is NULL. A row that was changed since it was fetched is, to the table, an error
+ * that does not say how that came.
  */
 static bool
 row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
@@ -343,8 +367,6 @@ row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_
 	volatile bool written = false;
 	MemoryContext caller = CurrentMemoryContext;
 
-	if (!IsolationUsesXactSnapshot())
-		return row_write(writer, old_slot, new_slot);
 	PG_TRY();
 	{
 		written = row_write(writer, old_slot, new_slot);
@@ -355,8 +377,39 @@ row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_
 
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
-		if (error->sqlerrcode != ERRCODE_INTERNAL_ERROR || strncmp(error->message, "tuple concurrently ", 19) != 0)
-			PG_RE_THROW();
+		change_failed(writer, error);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!written && writer->must_write)
+		dm_writer_raise_skipped(writer);
+	return written;
+}
+
+/* Says it where a write failed since the row had been changed: by somebody else or by this statement. */
+static void
+change_failed(const DmTableWriter *writer, const ErrorData *error)
+{
+	bool by_self = error->sqlerrcode == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE && error->funcname &&
+				   (strcmp(error->funcname, "heap_update") == 0 || strcmp(error->funcname, "heap_delete") == 0);
+	bool is_internal = error->sqlerrcode == ERRCODE_INTERNAL_ERROR;
+
+	by_self |= is_internal && (strcmp(error->message, "attempted to lock invisible tuple") == 0 ||
+							   strcmp(error->message, "tuple already updated by self") == 0);
+	if (by_self)
+	{
+		FlushErrorState();
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("a row of \"%s\" was already changed by this statement", RelationGetRelationName(writer->rel)),
+			 errdetail(
+				 "A function of the source or a trigger wrote to the table while its rows were being written."),
+			 errhint(
+				 "Have the source only read the table, and an AFTER trigger propagate changes to other rows.")));
+	}
+	if (IsolationUsesXactSnapshot() && is_internal && strncmp(error->message, "tuple concurrently ", 19) == 0)
+	{
 		FlushErrorState();
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -364,8 +417,6 @@ row_change(DmTableWriter *writer, TupleTableSlot *old_slot, TupleTableSlot *new_
 						RelationGetRelationName(writer->rel)),
 				 errhint("Retry the transaction.")));
 	}
-	PG_END_TRY();
-	return written;
 }
 
 /* As row_change, with the errors that the table has. */

@@ -16,6 +16,7 @@ extern void dm_writers_end(void);
 extern DmTableWriter *dm_writer_open(Relation rel, const Bitmapset *updated_columns, bool new_table);
 extern DmTableWriter *dm_writer_open_silent(Relation rel, const Bitmapset *updated_columns);
 extern void dm_writer_freeze(DmTableWriter *writer);
+extern void dm_writer_must_write(DmTableWriter *writer);
 extern TupleTableSlot *dm_writer_slot(DmTableWriter *writer);
 extern bool dm_writer_insert(DmTableWriter *writer, TupleTableSlot *slot);
 extern void dm_writer_generate(DmTableWriter *writer, TupleTableSlot *slot);

@@ -31,9 +31,10 @@ struct DmTableWriter
 	TransitionCaptureState *captures[DM_CAPTURES]; /* NULL where no trigger asks */
 	TupleTableSlot *stored;						   /* to look whether a row is still there; NULL until needed */
 	EPQState *epq;
-	bool bulk;	  /* inserts are batched */
-	bool silent;  /* no trigger fires */
-	bool updates; /* updates and deletes may come, and their statement triggers fire */
+	bool bulk;		 /* inserts are batched */
+	bool silent;	 /* no trigger fires */
+	bool updates;	 /* updates and deletes may come, and their statement triggers fire */
+	bool must_write; /* a row that a trigger skips is an error */
 	CommandId command;
 	int options; /* of table_multi_insert */
 	BulkInsertState bulk_state;
@@ -49,6 +50,7 @@ struct DmTableWriter
 /* table_writer.c, for partitions */
 extern DmTableWriter *dm_writer_open_leaf(DmTableWriter *root, Relation rel);
 extern void dm_writer_flush(DmTableWriter *writer);
+extern void dm_writer_raise_skipped(const DmTableWriter *writer) pg_attribute_noreturn();
 extern bool dm_writer_insert_now(DmTableWriter *writer, TupleTableSlot *slot);
 extern void dm_writer_capture(DmTableWriter *writer, DmCapture capture, ItemPointer old, TupleTableSlot *new_slot);
 extern bool dm_writer_is_stored(DmTableWriter *writer, ItemPointer tid);
