@@ -481,25 +481,28 @@ dm_dataset_check_rights(const DmDataset *dataset, bool read_only)
 		table_check_rights(dataset->history, ACL_INSERT);
 }
 
-/* Raises 42P01 if a table of the dataset was dropped. */
+/* Locks the tables of the dataset against being dropped until the end of the transaction. Raises 42P01 if one was. */
 void
 dm_dataset_check_tables(const DmDataset *dataset)
 {
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->history)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the history table of dataset %s does not exist any more", dataset->name)));
-	if (OidIsValid(dataset->feed) && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->feed)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the table of points of dataset %s does not exist any more", dataset->name)));
-	if (OidIsValid(dataset->sensitive))
+	const struct
 	{
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->sensitive)) ||
-			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dataset->sensitive_history)))
+		Oid table;
+		const char *what;
+	} tables[] = {{dataset->history, "history table"},
+				  {dataset->feed, "table of points"},
+				  {dataset->sensitive, "table of sensitive columns"},
+				  {dataset->sensitive_history, "history of the sensitive columns"}};
+
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		if (!OidIsValid(tables[i].table))
+			continue;
+		LockRelationOid(tables[i].table, AccessShareLock);
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(tables[i].table)))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("a table of sensitive columns of dataset %s does not exist any more", dataset->name)));
+					 errmsg("the %s of dataset %s does not exist any more", tables[i].what, dataset->name)));
 	}
 }
 
