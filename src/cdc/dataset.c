@@ -25,6 +25,7 @@
 #include "base/names.h"
 #include "cdc/cdc.h"
 #include "cdc/citus.h"
+#include "cdc/target.h"
 
 static bool dataset_read(Oid current, DmDataset *dataset);
 static int64 last_merge_in_snapshot(int64 dataset_id);
@@ -37,8 +38,15 @@ static void table_check_rights(Oid relid, AclMode mode);
 RangeVar *
 dm_dataset_parse(const char *target)
 {
-	RangeVar *name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(target)));
+	RangeVar *name;
+	List *parts;
 
+	if (!SplitIdentifierString(pstrdup(target), '.', &parts) || parts == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("target \"%s\" is not the name of a table", target),
+				 errhint("Write it as schema.table, as in SQL.")));
+	name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(target)));
 	if (name->catalogname)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
@@ -56,14 +64,14 @@ dm_dataset_parse(const char *target)
 			ERROR,
 			(errcode(ERRCODE_NAME_TOO_LONG),
 			 errmsg("target name \"%s\" is too long", name->relname),
-			 errdetail("The history table and the views add up to 9 characters to it, and names have at most %d.",
+			 errdetail("The history table and the views add up to 9 bytes to it, and names have at most %d bytes.",
 					   NAMEDATALEN - 1)));
 	return name;
 }
 
 /*
  * Locks the dataset of this name, existing or not, until the end of the transaction: merges of one dataset, first ones
- * included, queue here.
+ * included, queue here. Raises 55006 if this session is merging it.
  */
 void
 dm_dataset_lock(const RangeVar *target)
@@ -71,6 +79,7 @@ dm_dataset_lock(const RangeVar *target)
 	char *qualified = psprintf("%s.%s", target->schemaname, target->relname);
 	uint32 hash = DatumGetUInt32(hash_any((unsigned char *) qualified, strlen(qualified)));
 
+	dm_running_check(target);
 	LockDatabaseObject(
 		ExtensionRelationId, dm_catalog_extension(), (uint16) (1 + hash % 0xfffe), AccessExclusiveLock);
 }
@@ -439,9 +448,9 @@ table_check_rights(Oid relid, AclMode mode)
 	if (check_enable_rls(relid, InvalidOid, false) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot merge into \"%s\" with row-level security enabled for the current user",
-						get_rel_name(relid)),
-				 errhint("Merge as the table's owner or as a role with BYPASSRLS.")));
+				 errmsg("row-level security of table %s applies to the current user", dm_relation_name(relid)),
+				 errdetail("Who sees only part of a dataset's rows would take the others for deleted."),
+				 errhint("Do this as the table's owner or as a role with BYPASSRLS.")));
 }
 
 static const DmEffectiveType effective_types[] = {
@@ -502,6 +511,7 @@ dm_effective_make(Oid type, TimestampTz moment)
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("bounds of type %s are not moments", format_type_be(type))));
+					 errmsg("bounds of type %s are not moments", format_type_be(type)),
+					 errhint("The versions view has the versions at any bound: WHERE valid @> ...")));
 	}
 }
