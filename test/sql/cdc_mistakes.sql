@@ -99,6 +99,10 @@ SELECT datamill.cdc_merge('t', $$SELECT undoes() AS id, 'n' AS name, 'n' AS city
 SELECT datamill.cdc_merge('t', $$SELECT merges() AS id, 'n' AS name, 'n' AS city$$);
 SELECT datamill.cdc_merge('t', $$SELECT alters() AS id, 'n' AS name, 'n' AS city$$);
 SELECT datamill.cdc_merge('t', $$SELECT drops() AS id, 'n' AS name, 'n' AS city$$);
+CREATE FUNCTION by_trigger() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM undoes(); RETURN NULL; END$$;
+CREATE TRIGGER undoing AFTER UPDATE ON t EXECUTE FUNCTION by_trigger();
+SELECT datamill.cdc_merge('t', $$SELECT id, 'n' AS name, city FROM src$$);
+DROP TRIGGER undoing ON t;
 \set VERBOSITY default
 SELECT unchanged FROM datamill.cdc_merge('t', $$SELECT forgives() AS id, 'a' AS name, 'x' AS city UNION ALL SELECT * FROM src WHERE id > 1$$, effective => '2020-01-02');
 SELECT id, name, city FROM t ORDER BY id;
@@ -117,6 +121,33 @@ SELECT datamill.cdc_merge('feed', $$SELECT 1 AS id, 2 AS seq, 'b' AS name$$, mod
 SELECT datamill.cdc_merge('feed', $$SELECT 1 AS id, 2 AS seq, 'b' AS name$$, mode => 'feed', effective => '2020-01-01');
 SELECT updated FROM datamill.cdc_merge('feed', $$SELECT 1 AS id, 2 AS seq, 'b' AS name$$, mode => 'feed', options => '{"history_index": "time"}');
 SELECT * FROM datamill.cdc_diff('feed', '2020-01-01', '2020-01-02');
+
+-- from a version to what it was made of, of a batch that was merged twice
+SELECT inserted FROM datamill.cdc_merge('again', $$SELECT 1 AS id$$, '{id}', '2020-01-01');
+SELECT inserted, deleted, receipt AS first FROM datamill.cdc_merge('again', $$SELECT 2 AS id$$, effective => '2020-01-02') \gset
+SELECT removed, restored FROM datamill.cdc_undo('again');
+SELECT inserted, deleted, receipt = :'first' AS same_id FROM datamill.cdc_merge('again', $$SELECT 2 AS id$$, effective => '2020-01-02');
+SELECT v.id, i->>'uri' AS uri FROM again_versions v JOIN datamill.merges m USING (merge_id),
+  LATERAL (SELECT inputs FROM datamill.receipts WHERE id = m.receipt AND finished_at <= m.finished_at ORDER BY receipt_no DESC LIMIT 1) r,
+  jsonb_array_elements(r.inputs) i ORDER BY v.id;
+
+-- rights that a plan of a sensitive dataset needs; row-level security, in all that reads a dataset
+CREATE ROLE cdc_mistaken;
+GRANT USAGE ON SCHEMA cdc_mistakes TO cdc_mistaken;
+SELECT inserted FROM datamill.cdc_merge('split', $$SELECT 1 AS id, 'a' AS name, 'b' AS secret$$, '{id}', '2020-01-01', options => '{"sensitive": ["secret"]}');
+GRANT SELECT ON split, split_history TO cdc_mistaken;
+SET ROLE cdc_mistaken;
+SELECT datamill.cdc_plan('split', $$SELECT 1 AS id, 'a' AS name, 'b' AS secret$$);
+RESET ROLE;
+GRANT SELECT ON split_sensitive TO cdc_mistaken;
+SET ROLE cdc_mistaken;
+SELECT operation, rows FROM datamill.cdc_plan('split', $$SELECT 1 AS id, 'a' AS name, 'b' AS secret$$, effective => '2020-01-02') WHERE rows > 0;
+RESET ROLE;
+ALTER TABLE split ENABLE ROW LEVEL SECURITY;
+SET ROLE cdc_mistaken;
+SELECT datamill.cdc_plan('split', $$SELECT 1 AS id, 'a' AS name, 'b' AS secret$$);
+SELECT datamill.cdc_diff('split', '2020-01-01', '2020-01-02');
+RESET ROLE;
 
 -- dropping what others are made of
 CREATE VIEW of_versions AS SELECT id FROM t_versions;
@@ -138,3 +169,4 @@ RESET search_path;
 DROP SCHEMA cdc_mistakes CASCADE;
 DROP FOREIGN DATA WRAPPER cdc_mistakes CASCADE;
 DROP TABLE for_now;
+DROP ROLE cdc_mistaken;
