@@ -47,6 +47,38 @@ dm_names_from_array(Datum array)
 	return names;
 }
 
+/*
+ * As dm_names_from_array, for columns that the argument of this name gives. Raises 22023 unless they are a list of one
+ * dimension in which each stands once.
+ */
+List *
+dm_names_from_argument(Datum array, const char *argument)
+{
+	ArrayType *given = DatumGetArrayTypeP(array);
+	List *names = NIL;
+	List *all;
+	ListCell *cell;
+
+	if (ARR_NDIM(given) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument %s must be a one-dimensional array", argument),
+				 errhint("For example %s => '{id,name}'.", argument)));
+	if (array_contains_nulls(given))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument %s must not hold NULL", argument)));
+	all = dm_names_from_array(array);
+	foreach (cell, all)
+	{
+		if (dm_names_has(names, lfirst(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument %s gives column \"%s\" twice", argument, (char *) lfirst(cell))));
+		names = lappend(names, lfirst(cell));
+	}
+	return names;
+}
+
 /* Returns the names as a text[]. */
 Datum
 dm_names_to_array(List *names)

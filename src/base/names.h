@@ -9,6 +9,7 @@
 
 extern bool dm_names_has(List *names, const char *name);
 extern List *dm_names_from_array(Datum array);
+extern List *dm_names_from_argument(Datum array, const char *argument);
 extern Datum dm_names_to_array(List *names);
 extern char *dm_names_quoted(List *names);
 extern char *dm_names_join(List *names);

@@ -165,7 +165,6 @@ extern const char *dm_effective_type_names(void);
 extern Datum dm_effective_make(Oid type, TimestampTz moment);
 extern RangeVar *dm_dataset_parse(const char *target);
 extern void dm_dataset_lock(const RangeVar *target);
-extern Oid dm_dataset_relation(const RangeVar *target);
 extern bool dm_dataset_find(Oid current, DmDataset *dataset);
 extern void dm_dataset_require(const char *target, const RangeVar *name, DmDataset *dataset);
 extern void dm_dataset_refresh_views(const DmDataset *dataset);

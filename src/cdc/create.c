@@ -6,6 +6,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_type.h"
@@ -24,13 +25,18 @@
 #include "cdc/create.h"
 #include "cdc/feed_options.h"
 #include "cdc/json_option.h"
+#include "cdc/target.h"
 #include "receipt/receipt.h"
 #include "rows/table_leaves.h"
 #include "source/source.h"
 
+/* What stands before a list of columns to make a statement of it. */
+#define COLUMNS_PREFIX "CREATE TABLE t ("
+
 static void keys_require(List *columns, List *keys, const char *target);
 static void role_check(List *columns, const DmDataset *dataset, List *names, const char *option);
-static void feed_check(const DmSettings *settings);
+static bool is_stored(const DmDataset *dataset);
+static void keys_count_check(const DmDataset *dataset);
 static void names_fit(const RangeVar *target, const DmSettings *settings);
 static int adopt_take(Jsonb **options);
 static void columns_create(const RangeVar *name, const DmCreateSpec *spec, Jsonb *source_options,
@@ -104,7 +110,8 @@ dm_dataset_check_settings(const DmDataset *dataset, List *columns)
 	ListCell *cell;
 
 	if (dataset->sequence_column)
-		feed_check(&dataset->settings);
+		dm_settings_check_feed(&dataset->settings);
+	keys_count_check(dataset);
 	role_check(columns, dataset, dataset->untracked, "untracked");
 	role_check(columns, dataset, settings->sensitive, "sensitive");
 	role_check(columns, dataset, kinds, "kinds");
@@ -131,18 +138,19 @@ dm_dataset_check_settings(const DmDataset *dataset, List *columns)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"duplicates\" last needs option \"sequence_column\""),
 				 errhint("Name the column that tells which of the rows with one key is the last.")));
-	if (settings->last_wins && !dataset->sequence_column)
+	if (settings->order_column && !dataset->sequence_column)
 	{
 		List *names = list_make1(unconstify(char *, settings->order_column));
 
-		role_check(columns, dataset, names, "sequence_column");
+		role_check(columns, dataset, names, "sequence");
 	}
 }
 
-/* Raises 42703 unless the names are columns other than keys. */
+/* Raises 42703 unless the names are columns other than keys: of the source or, where there is one, of the dataset. */
 static void
 role_check(List *columns, const DmDataset *dataset, List *names, const char *option)
 {
+	const char *owner = is_stored(dataset) ? "dataset" : "source";
 	ListCell *cell;
 
 	foreach (cell, names)
@@ -150,33 +158,39 @@ role_check(List *columns, const DmDataset *dataset, List *names, const char *opt
 		if (!dm_names_has(columns, lfirst(cell)) || dm_names_has(dataset->keys, lfirst(cell)))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("%s column \"%s\" is not a column of the source other than its keys",
+					 errmsg("%s column \"%s\" is not a column of the %s other than its keys",
 							option,
-							(char *) lfirst(cell)),
-					 errdetail("The source has the columns %s.", dm_names_join(columns))));
+							(char *) lfirst(cell),
+							owner),
+					 errdetail("The %s has the columns %s.", owner, dm_names_join(columns))));
 	}
 }
 
-/* Raises for settings that a feed cannot have. */
-static void
-feed_check(const DmSettings *settings)
+/* Is the dataset there already, and not about to be created? */
+static bool
+is_stored(const DmDataset *dataset)
 {
-	const char *setting =
-		settings->sensitive													  ? "sensitive"
-		: settings->null_keys												  ? "null_keys"
-		: settings->stamp													  ? "stamp_operation"
-		: settings->partition != DM_PERIOD_NONE								  ? "history_partition"
-		: settings->last_wins												  ? "duplicates"
-		: settings->keep_first || settings->previous || settings->overwritten ? "kinds"
-		: settings->on_new != DM_COLUMN_ERROR || settings->on_missing != DM_COLUMN_ERROR || settings->widen
-			? "on_new_column, on_missing_column or on_type_change"
-			: NULL;
+	return dataset->id != 0;
+}
 
-	if (setting)
+/*
+ * Raises 54011 for more keys than the indexes hold. The table of a feed's points has three columns besides in its key, the
+ * index of history one.
+ */
+static void
+keys_count_check(const DmDataset *dataset)
+{
+	int most = INDEX_MAX_KEYS - (dataset->sequence_column ? 3 : dataset->settings.index_keys ? 1 : 0);
+
+	if (list_length(dataset->keys) > most)
 		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a feed cannot have setting %s", setting),
-				 errhint("It is for datasets that are merged in mode full or delta.")));
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("%s has at most %d key columns",
+						dataset->sequence_column	   ? "a feed"
+						: dataset->settings.index_keys ? "a dataset with an index of history by key"
+													   : "a dataset",
+						most),
+				 errdetail("%d are given.", list_length(dataset->keys))));
 }
 
 /* Raises if the name is too long for the relations beside it. */
@@ -191,7 +205,7 @@ names_fit(const RangeVar *target, const DmSettings *settings)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),
 				 errmsg("target name \"%s\" is too long", target->relname),
-				 errdetail("With these settings up to %d characters are added to it, and names have at most %d.",
+				 errdetail("With these settings up to %d bytes are added to it, and names have at most %d bytes.",
 						   (int) suffix,
 						   NAMEDATALEN - 1)));
 }
@@ -212,13 +226,13 @@ dm_dataset_create_empty(const DmCreateSpec *spec)
 	PreventCommandIfParallelMode("create_dataset()");
 	adopt = adopt_take(&options);
 	parsed = dm_merge_options_parse(options, &source_options);
-	dm_feed_options_refuse(options, "full");
+	dm_feed_options_refuse(options, "full", parsed->settings.last_wins);
 	if (parsed->scope || parsed->max_delete_percent != 100)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("scope and max_delete_percent are options of a merge")));
 	dm_dataset_lock(name);
-	current = dm_dataset_relation(name);
+	current = dm_target_find(name, spec->target);
 	dataset.effective_type = OidIsValid(parsed->effective_type) ? parsed->effective_type : DATEOID;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -229,6 +243,7 @@ dm_dataset_create_empty(const DmCreateSpec *spec)
 					(errcode(ERRCODE_DUPLICATE_TABLE),
 					 errmsg("\"%s\" is a dataset already", spec->target),
 					 errhint("alter_dataset changes its settings.")));
+		dm_target_check_kind(current, spec->target);
 		if (adopt == 0 || (adopt < 0 && !dm_adopt_has_key(current, spec->keys)))
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -272,10 +287,15 @@ columns_create(const RangeVar *name, const DmCreateSpec *spec, Jsonb *source_opt
 	DmSource *source = NULL;
 	TupleDesc columns;
 
-	if ((spec->columns == NULL) == (spec->source == NULL))
+	if (spec->columns && spec->source)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" does not exist: give either columns or source", spec->target),
+				 errmsg("both columns and source are given"),
+				 errhint("Give one of them: a source has columns of its own.")));
+	if (!spec->columns && !spec->source)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" does not exist: give columns or source", spec->target),
 				 errhint("For example columns => 'id int, name text', or source => 's3://bucket/*.csv'.")));
 	if (spec->source)
 	{
@@ -316,26 +336,28 @@ table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *spec, const D
 	adoption_log(dataset, spec, merge_id, effective, rows);
 }
 
-/* Makes the position of a syntax error one in the statement that the list of columns was put into. */
+/* Makes the position of a syntax error one in the list of columns, and says what that is. */
 static void
 columns_error_context(void *arg)
 {
-	int position = geterrposition();
+	const char *columns = arg;
+	int position = geterrposition() - (int) strlen(COLUMNS_PREFIX);
 
-	if (position > 0)
+	if (geterrposition() > 0)
 	{
 		errposition(0);
-		internalerrposition(position);
-		internalerrquery(arg);
+		internalerrposition(Max(1, Min(position, pg_mbstrlen(columns) + 1)));
+		internalerrquery(columns);
 	}
+	errhint("Argument columns is a list of names and types: columns => 'id int, name text'.");
 }
 
 /* Returns the columns of a list as CREATE TABLE has them: names, types and collations, no constraints. */
 static TupleDesc
 columns_parse(const char *columns)
 {
-	char *statement = psprintf("CREATE TABLE t (%s\n)", columns);
-	ErrorContextCallback callback = {error_context_stack, columns_error_context, statement};
+	char *statement = psprintf(COLUMNS_PREFIX "%s\n)", columns);
+	ErrorContextCallback callback = {error_context_stack, columns_error_context, unconstify(char *, columns)};
 	List *statements;
 	RawStmt *raw;
 	CreateStmt *create;

@@ -21,17 +21,18 @@ PG_FUNCTION_INFO_V1(dm_prune_history_sql);
 PGDLLEXPORT Datum
 dm_create_dataset_sql(PG_FUNCTION_ARGS)
 {
+	static const char *const names[] = {"target", "keys", "columns", "source", "effective", "options"};
 	DmCreateSpec spec;
 
-	for (int i = 0; i < PG_NARGS(); i++)
+	for (int i = 0; i < lengthof(names); i++)
 	{
 		if (PG_ARGISNULL(i) && i != 2 && i != 3)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument %d of create_dataset must not be NULL", i + 1)));
+					 errmsg("argument %s of create_dataset must not be NULL", names[i])));
 	}
 	spec.target = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	spec.keys = dm_names_from_array(PG_GETARG_DATUM(1));
+	spec.keys = dm_names_from_argument(PG_GETARG_DATUM(1), "keys");
 	spec.columns = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	spec.source = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
 	spec.effective = PG_GETARG_TIMESTAMPTZ(4);

@@ -26,6 +26,7 @@
 #include "base/names.h"
 #include "cdc/cdc.h"
 #include "cdc/citus.h"
+#include "cdc/target.h"
 
 /* What a lock on a dataset is of: the OID of a table, or the hash of a name. */
 #define LOCK_OF_TABLE 1
@@ -49,8 +50,15 @@ static void table_check_rights(Oid relid, AclMode mode);
 RangeVar *
 dm_dataset_parse(const char *target)
 {
-	RangeVar *name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(target)));
+	RangeVar *name;
+	List *parts;
 
+	if (!SplitIdentifierString(pstrdup(target), '.', &parts) || parts == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("target \"%s\" is not the name of a table", target),
+				 errhint("Write it as schema.table, as in SQL.")));
+	name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(target)));
 	if (name->catalogname)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
@@ -70,7 +78,7 @@ dm_dataset_parse(const char *target)
 			ERROR,
 			(errcode(ERRCODE_NAME_TOO_LONG),
 			 errmsg("target name \"%s\" is too long", name->relname),
-			 errdetail("The history table and the views add up to 9 characters to it, and names have at most %d.",
+			 errdetail("The history table and the views add up to 9 bytes to it, and names have at most %d bytes.",
 					   NAMEDATALEN - 1)));
 	return name;
 }
@@ -78,6 +86,7 @@ dm_dataset_parse(const char *target)
 /*
  * Locks the dataset of this name, existing or not, until the end of the transaction: merges of one dataset, first ones included, queue here.
  * A table that exists is locked by its OID, so that nobody who has other tables can stand in the way; a name that is not taken by its hash.
+ * Raises 55006 if this session is merging it.
  */
 void
 dm_dataset_lock(const RangeVar *target)
@@ -85,6 +94,7 @@ dm_dataset_lock(const RangeVar *target)
 	Oid locked = InvalidOid;
 	Oid relid = RangeVarGetRelid(target, NoLock, true);
 
+	dm_running_check(target);
 	if (!OidIsValid(relid))
 	{
 		char *qualified = psprintf("%s.%s", target->schemaname, target->relname);
@@ -99,13 +109,6 @@ dm_dataset_lock(const RangeVar *target)
 		locked = relid;
 		relid = RangeVarGetRelid(target, NoLock, true);
 	}
-}
-
-/* Returns the relation of this name, locked against being dropped until the end of the transaction; InvalidOid if there is none. */
-Oid
-dm_dataset_relation(const RangeVar *target)
-{
-	return RangeVarGetRelid(target, AccessShareLock, true);
 }
 
 /*
@@ -539,9 +542,9 @@ dm_dataset_check_policies(Oid relid)
 	if (check_enable_rls(relid, InvalidOid, false) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot merge into \"%s\" with row-level security enabled for the current user",
-						get_rel_name(relid)),
-				 errhint("Merge as the table's owner or as a role with BYPASSRLS.")));
+				 errmsg("row-level security of table %s applies to the current user", dm_relation_name(relid)),
+				 errdetail("Who sees only part of a dataset's rows would take the others for deleted."),
+				 errhint("Do this as the table's owner or as a role with BYPASSRLS.")));
 }
 
 static const DmEffectiveType effective_types[] = {
@@ -602,6 +605,7 @@ dm_effective_make(Oid type, TimestampTz moment)
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("bounds of type %s are not moments", format_type_be(type))));
+					 errmsg("bounds of type %s are not moments", format_type_be(type)),
+					 errhint("The versions view has the versions at any bound: WHERE valid @> ...")));
 	}
 }

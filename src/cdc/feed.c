@@ -455,9 +455,7 @@ deletes_check(DmFeed *feed)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("the merge would delete %.1f %% of \"%s\"",
-					gone * 100.0 / rows,
-					RelationGetRelationName(feed->spec.current)),
+			 errmsg("the merge would delete %.1f %% of %s", gone * 100.0 / rows, feed->spec.dataset->name),
 			 errdetail("That is " INT64_FORMAT " of " INT64_FORMAT " rows; max_delete_percent is %g.",
 					   gone,
 					   rows,

@@ -57,19 +57,27 @@ dm_feed_option_names(void)
 		   "key_column, tombstones, unavailable_value, debezium_time";
 }
 
-/* Raises 22023 if an option of mode feed is given in another mode. */
+/*
+ * Raises 22023 if an option of mode feed is given in another mode. There sequence_column is for duplicates only: alone it
+ * tells of rows that are events, of which a batch lacks most keys.
+ */
 void
-dm_feed_options_refuse(Jsonb *given, const char *mode)
+dm_feed_options_refuse(Jsonb *given, const char *mode, bool last_wins)
 {
 	for (int i = 0; i < lengthof(option_names); i++)
 	{
+		const char *name = option_names[i];
+		bool is_setting = dm_settings_is_option(name);
 		JsonbValue value;
 
-		if (!dm_settings_is_option(option_names[i]) &&
-			getKeyJsonValueFromContainer(&given->root, option_names[i], strlen(option_names[i]), &value))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"%s\" is for mode feed, not for mode %s", option_names[i], mode)));
+		if ((is_setting && last_wins) || !getKeyJsonValueFromContainer(&given->root, name, strlen(name), &value) ||
+			value.type == jbvNull)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is for mode feed, not for mode %s", name, mode),
+				 is_setting ? errdetail("In mode %s it is for option duplicates, if that is last.", mode) : 0,
+				 errhint("Rows that are events are merged with mode => 'feed'.")));
 	}
 }
 
@@ -126,6 +134,9 @@ dm_feed_options_make(const DmDataset *dataset, Jsonb *given, Jsonb **source_opti
 		DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(*source_options), CStringGetTextDatum("format")));
 	if (is_objects)
 		*source_options = member_set(*source_options, "format", "jsonl");
+	else
+		*source_options = DatumGetJsonbP(DirectFunctionCall2(
+			jsonb_delete, JsonbPGetDatum(*source_options), CStringGetTextDatum("unknown_fields")));
 	return options;
 }
 

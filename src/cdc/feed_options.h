@@ -38,7 +38,7 @@ typedef struct DmFeedOptions
 
 extern bool dm_feed_is_option(const char *name);
 extern const char *dm_feed_option_names(void);
-extern void dm_feed_options_refuse(Jsonb *given, const char *mode);
+extern void dm_feed_options_refuse(Jsonb *given, const char *mode, bool last_wins);
 extern DmFeedOptions *dm_feed_options_make(const DmDataset *dataset, Jsonb *given, Jsonb **source_options,
 										   bool is_objects);
 extern void dm_feed_options_store(const DmDataset *dataset, Jsonb *given);

@@ -209,12 +209,31 @@ dm_dataset_drop(const char *target, bool keep_tables)
 	relation_drop("TABLE", dataset.current);
 }
 
-/* Drops a relation as the caller, unless it is gone already. */
+/* Drops a relation as the caller, unless it is gone already. Raises 2BP01 with a hint that fits if others depend on it. */
 static void
 relation_drop(const char *kind, Oid relid)
 {
-	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		return;
+	PG_TRY();
+	{
 		dm_dataset_execute(psprintf("DROP %s %s", kind, dm_relation_name(relid)));
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (error->sqlerrcode == ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST)
+			error->hint = pstrdup(
+				"Drop what depends on it first, or keep the tables: drop_dataset(..., keep_tables => true).");
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 }
 
 /* Finds the dataset of a target and the qualified name of its history; raises if there is none. */

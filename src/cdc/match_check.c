@@ -61,14 +61,13 @@ dm_deletes_check(const DmMatcherSpec *spec, int64 current_rows)
 
 	if (current_rows == 0 || deleted * 100.0 / current_rows <= spec->max_delete_percent)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("the merge would delete %.1f %% of \"%s\"",
-					deleted * 100.0 / current_rows,
-					RelationGetRelationName(spec->apply.current[0])),
-			 errdetail("That is " INT64_FORMAT " of " INT64_FORMAT " rows; max_delete_percent is %g.",
-					   deleted,
-					   current_rows,
-					   spec->max_delete_percent),
-			 errhint("Check that the source is complete, or raise max_delete_percent.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		 errmsg("the merge would delete %.1f %% of %s", deleted * 100.0 / current_rows, spec->apply.dataset->name),
+		 errdetail("That is " INT64_FORMAT " of " INT64_FORMAT " rows; max_delete_percent is %g.",
+				   deleted,
+				   current_rows,
+				   spec->max_delete_percent),
+		 errhint("Check that the source is complete, or raise max_delete_percent.")));
 }

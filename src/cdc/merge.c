@@ -13,8 +13,6 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
@@ -42,6 +40,7 @@
 #include "cdc/history.h"
 #include "cdc/intake.h"
 #include "cdc/match.h"
+#include "cdc/target.h"
 #include "receipt/receipt.h"
 #include "rows/table_leaves.h"
 #include "source/source.h"
@@ -65,6 +64,7 @@ typedef struct Merge
 	DmMergeCounts *counts;
 } Merge;
 
+static char *merge_make(Merge *merge, Jsonb *source_options);
 static void spec_check(Merge *merge);
 static void target_resolve(Merge *merge);
 static List **plan_in_subtransaction(Merge *merge, Jsonb *source_options);
@@ -98,9 +98,8 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 {
 	Merge merge = {.spec = spec, .counts = counts, .started_at = GetCurrentTimestamp()};
 	Jsonb *source_options;
-	DmReceipt *receipt;
-	DmSource *source;
-	char *id;
+	DmRunning running;
+	char *volatile id = NULL;
 
 	PreventCommandIfReadOnly("cdc_merge()");
 	PreventCommandIfParallelMode("cdc_merge()");
@@ -109,26 +108,46 @@ dm_cdc_merge(const DmMergeSpec *spec, DmMergeCounts *counts)
 	merge.options = dm_merge_options_parse(spec->options, &source_options);
 	target_resolve(&merge);
 	feed_options_take(&merge, &source_options);
+	dm_running_begin(&running, merge.target);
+	PG_TRY();
+	{
+		id = merge_make(&merge, source_options);
+	}
+	PG_FINALLY();
+	{
+		dm_running_end(&running);
+	}
+	PG_END_TRY();
+	return id;
+}
+
+/* Makes the merge whose arguments were read. Returns the receipt's id. */
+static char *
+merge_make(Merge *merge, Jsonb *source_options)
+{
+	DmReceipt *receipt;
+	DmSource *source;
+	char *id;
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	effective_set(&merge);
+	effective_set(merge);
 	receipt = dm_receipt_begin("cdc_merge",
-							   quote_qualified_identifier(merge.target->schemaname, merge.target->relname),
-							   arguments_json(&merge));
-	source = merge_source_open(&merge, source_options);
-	if (merge.is_new)
-		dataset_make(&merge, source);
-	dm_progress_begin(DM_PROGRESS_MERGE, merge.dataset.current);
-	merge.merge_id = dm_dataset_next_merge();
-	rows_merge(&merge, source);
+							   quote_qualified_identifier(merge->target->schemaname, merge->target->relname),
+							   arguments_json(merge));
+	source = merge_source_open(merge, source_options);
+	if (merge->is_new)
+		dataset_make(merge, source);
+	dm_progress_begin(DM_PROGRESS_MERGE, merge->dataset.current);
+	merge->merge_id = dm_dataset_next_merge();
+	rows_merge(merge, source);
 	dm_source_close(source);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	if (merge.is_new && merge.mode != DM_MODE_FEED)
-		dm_dataset_add_key(&merge.dataset);
-	id = receipt_finish(&merge, receipt);
-	merge_log(&merge, id);
+	if (merge->is_new && merge->mode != DM_MODE_FEED)
+		dm_dataset_add_key(&merge->dataset);
+	id = receipt_finish(merge, receipt);
+	merge_log(merge, id);
 	dm_progress_end();
 	return id;
 }
@@ -149,7 +168,8 @@ dm_cdc_plan(const DmMergeSpec *spec, DmMergeCounts *counts)
 	merge.options = dm_merge_options_parse(spec->options, &source_options);
 	target_resolve(&merge);
 	feed_options_take(&merge, &source_options);
-	return merge.is_new || dm_drift_may_alter(&merge.dataset) || merge.dataset.distributed_by
+	/* where nothing may be written, altering a table is an error, and what need not be altered is planned */
+	return merge.is_new || (dm_drift_may_alter(&merge.dataset) && !XactReadOnly) || merge.dataset.distributed_by
 			   ? plan_in_subtransaction(&merge, source_options)
 			   : plan_make(&merge, source_options);
 }
@@ -166,7 +186,7 @@ plan_in_subtransaction(Merge *merge, Jsonb *source_options)
 	List **volatile samples = NULL;
 	ErrorData *volatile error = NULL;
 
-	PreventCommandIfReadOnly("cdc_plan() of a dataset that does not exist yet, gets new columns or is distributed");
+	PreventCommandIfReadOnly("cdc_plan() of a dataset that does not exist yet or is distributed");
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
@@ -232,9 +252,9 @@ target_resolve(Merge *merge)
 
 	merge->target = dm_dataset_parse(merge->spec->target);
 	/* a plan makes the tables of a new dataset, too, and takes them back */
-	if (!merge->dry_run || !OidIsValid(dm_dataset_relation(merge->target)))
+	if (!merge->dry_run || !OidIsValid(dm_target_find(merge->target, merge->spec->target)))
 		dm_dataset_lock(merge->target);
-	current = dm_dataset_relation(merge->target);
+	current = dm_target_find(merge->target, merge->spec->target);
 	merge->is_new = !OidIsValid(current);
 	merge->dataset.live_rows = -1;
 	if (!merge->is_new)
@@ -267,18 +287,16 @@ spec_check(Merge *merge)
 static void
 dataset_open(Merge *merge, Oid current)
 {
-	if (get_rel_relkind(current) == RELKIND_VIEW || get_rel_relkind(current) == RELKIND_MATVIEW)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("target \"%s\" is a view", merge->spec->target),
-				 errhint("Name a table that cdc_merge made, or a name that is not taken.")));
 	if (!dm_dataset_find(current, &merge->dataset))
+	{
+		dm_target_check_kind(current, merge->spec->target);
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("\"%s\" exists and is not a dataset", merge->spec->target),
 				 errdetail("cdc_merge keeps tables that it created or adopted."),
 				 errhint("Adopt it, with its rows: SELECT datamill.create_dataset('%s', keys => ...).",
 						 merge->spec->target)));
+	}
 	merge->dataset.distributed_by = dm_citus_column(current);
 	dm_dataset_check_rights(&merge->dataset, merge->dry_run);
 	dm_dataset_check_sensitive(&merge->dataset);
@@ -343,10 +361,12 @@ settings_check(const Merge *merge)
 				 errmsg("option \"untracked\" is not that of dataset %s", dataset->name),
 				 errdetail("Its untracked columns: %s.",
 						   dataset->untracked ? dm_names_join(dataset->untracked) : "none"),
-				 errhint("Leave it out after the first merge; alter_dataset changes it.")));
-	setting = OidIsValid(dataset->feed)
-				  ? NULL
-				  : dm_settings_differing(merge->options->given_settings, dataset->stored_settings);
+				 OidIsValid(dataset->feed)
+					 ? errhint("Leave it out after the first merge.")
+					 : errhint("Leave it out after the first merge; alter_dataset changes it.")));
+	if (OidIsValid(dataset->feed))
+		dm_settings_check_feed(&merge->options->settings);
+	setting = dm_settings_differing(merge->options->given_settings, dataset->stored_settings);
 	if (setting)
 		ereport(
 			ERROR,
@@ -390,9 +410,17 @@ feed_options_take(Merge *merge, Jsonb **source_options)
 
 	if (merge->mode != DM_MODE_FEED)
 	{
-		dm_feed_options_refuse(merge->spec->options, merge->spec->mode);
+		dm_feed_options_refuse(merge->spec->options,
+							   merge->spec->mode,
+							   merge->is_new ? options->settings.last_wins : merge->dataset.settings.last_wins);
 		return;
 	}
+	if (merge->spec->effective != GetCurrentTransactionStartTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument effective is not for mode feed"),
+				 errdetail("Each event tells its place by its sequence."),
+				 errhint("Leave it out.")));
 	if (options->has_deletes || options->scope || OidIsValid(options->effective_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -21,16 +21,19 @@ PG_FUNCTION_INFO_V1(dm_cdc_plan_sql);
 PG_FUNCTION_INFO_V1(dm_cdc_undo_sql);
 PG_FUNCTION_INFO_V1(dm_cdc_restate_sql);
 
-/* Raises 22004 if an argument other than `optional` (-1 for none) is NULL. */
+static const char *const merge_arguments[] = {"target", "source", "keys", "effective", "mode", "options"};
+static const char *const restate_arguments[] = {"target", "source", "effective", "mode", "options"};
+
+/* Raises 22004 if an argument other than keys is NULL. */
 static void
-arguments_check(FunctionCallInfo fcinfo, const char *function, int optional)
+arguments_check(FunctionCallInfo fcinfo, const char *function, const char *const *names)
 {
 	for (int i = 0; i < PG_NARGS(); i++)
 	{
-		if (PG_ARGISNULL(i) && i != optional)
+		if (PG_ARGISNULL(i) && strcmp(names[i], "keys") != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument %d of %s must not be NULL", i + 1, function)));
+					 errmsg("argument %s of %s must not be NULL", names[i], function)));
 	}
 }
 
@@ -40,7 +43,7 @@ spec_read(FunctionCallInfo fcinfo, DmMergeSpec *spec)
 {
 	spec->target = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	spec->source = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	spec->keys = PG_ARGISNULL(2) ? NIL : dm_names_from_array(PG_GETARG_DATUM(2));
+	spec->keys = PG_ARGISNULL(2) ? NIL : dm_names_from_argument(PG_GETARG_DATUM(2), "keys");
 	spec->effective = PG_GETARG_TIMESTAMPTZ(3);
 	spec->mode = text_to_cstring(PG_GETARG_TEXT_PP(4));
 	spec->options = PG_GETARG_JSONB_P(5);
@@ -84,7 +87,7 @@ dm_cdc_merge_sql(PG_FUNCTION_ARGS)
 	DmMergeCounts counts;
 	char *receipt;
 
-	arguments_check(fcinfo, "cdc_merge", 2);
+	arguments_check(fcinfo, "cdc_merge", merge_arguments);
 	spec_read(fcinfo, &spec);
 	receipt = dm_cdc_merge(&spec, &counts);
 	PG_RETURN_DATUM(merge_return(fcinfo, &counts, receipt));
@@ -119,7 +122,7 @@ dm_cdc_plan_sql(PG_FUNCTION_ARGS)
 	List **samples;
 	int64 rows[DM_FATES];
 
-	arguments_check(fcinfo, "cdc_plan", 2);
+	arguments_check(fcinfo, "cdc_plan", merge_arguments);
 	spec_read(fcinfo, &spec);
 	InitMaterializedSRF(fcinfo, 0);
 	samples = dm_cdc_plan(&spec, &counts);
@@ -146,7 +149,7 @@ dm_cdc_undo_sql(PG_FUNCTION_ARGS)
 	char *receipt;
 	Datum values[4];
 
-	arguments_check(fcinfo, "cdc_undo", -1);
+	arguments_check(fcinfo, "cdc_undo", merge_arguments);
 	receipt = dm_cdc_undo(text_to_cstring(PG_GETARG_TEXT_PP(0)), &counts);
 	values[0] = Int64GetDatum(counts.merge_id);
 	values[1] = Int64GetDatum(counts.removed);
@@ -163,7 +166,7 @@ dm_cdc_restate_sql(PG_FUNCTION_ARGS)
 	DmMergeCounts counts;
 	char *receipt;
 
-	arguments_check(fcinfo, "cdc_restate", -1);
+	arguments_check(fcinfo, "cdc_restate", restate_arguments);
 	spec.target = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	spec.source = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	spec.effective = PG_GETARG_TIMESTAMPTZ(2);

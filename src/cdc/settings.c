@@ -145,6 +145,28 @@ dm_settings_differing(Jsonb *given, Jsonb *stored)
 	return NULL;
 }
 
+/* Raises 0A000 for settings that a feed cannot have. */
+void
+dm_settings_check_feed(const DmSettings *settings)
+{
+	const char *setting =
+		settings->sensitive													  ? "sensitive"
+		: settings->null_keys												  ? "null_keys"
+		: settings->stamp													  ? "stamp_operation"
+		: settings->partition != DM_PERIOD_NONE								  ? "history_partition"
+		: settings->last_wins												  ? "duplicates"
+		: settings->keep_first || settings->previous || settings->overwritten ? "kinds"
+		: settings->on_new != DM_COLUMN_ERROR || settings->on_missing != DM_COLUMN_ERROR || settings->widen
+			? "on_new_column, on_missing_column or on_type_change"
+			: NULL;
+
+	if (setting)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a feed cannot have setting %s", setting),
+				 errhint("It is for datasets that are merged in mode full or delta.")));
+}
+
 /* Returns the name that an added column has unless option names gives another. */
 const char *
 dm_settings_default_name(DmName name)

@@ -66,6 +66,7 @@ extern bool dm_settings_is_option(const char *name);
 extern const char *dm_settings_options(void);
 extern const char *dm_settings_differing(Jsonb *given, Jsonb *stored);
 extern bool dm_settings_is_of_batch(const char *name);
+extern void dm_settings_check_feed(const DmSettings *settings);
 extern const char *dm_settings_default_name(DmName name);
 extern char *dm_settings_previous_name(const char *column);
 

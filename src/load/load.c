@@ -254,15 +254,19 @@ offered_columns(const DmSource *source, TupleDesc wanted, Bitmapset **present)
 	return desc;
 }
 
-/* Raises unless the options are those that a relation or query can have: none. */
+/* Raises for an option of the load's own that is for objects; the source does for its options. */
 static void
-check_no_format(const Load *load)
+check_no_objects(const Load *load)
 {
-	if (load->options.format != NIL || load->options.force || load->options.on_changed != DM_CHANGED_ERROR)
+	const char *option = load->options.force							? "force"
+						 : load->options.on_changed != DM_CHANGED_ERROR ? "on_changed"
+																		: NULL;
+
+	if (option)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a relation or query as source has no options"),
-				 errhint("Options say how objects (s3://...) are read.")));
+				 errmsg("option \"%s\" is for objects as source only", option),
+				 errhint("It says which objects (s3://...) are loaded; this source is a relation or query.")));
 }
 
 /* Loads the rows of a relation or query. */
@@ -272,9 +276,9 @@ load_relation(Load *load)
 	DmSource *source;
 	Bitmapset *present;
 
-	check_no_format(load);
+	check_no_objects(load);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	source = dm_source_open(load->spec->source, NULL);
+	source = dm_source_open(load->spec->source, load->options.source);
 	dm_source_bind(source, offered_columns(source, dm_load_target_wanted(load->target), &present));
 	dm_load_target_begin(load->target, present, false);
 	(void) dm_source_run(source, put_row, load->target);

@@ -39,7 +39,7 @@ dm_load_sql(PG_FUNCTION_ARGS)
 	spec.source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	spec.target = PG_GETARG_OID(1);
 	spec.mode = dm_load_mode_parse(text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	spec.keys = PG_ARGISNULL(3) ? NIL : dm_names_from_array(PG_GETARG_DATUM(3));
+	spec.keys = PG_ARGISNULL(3) ? NIL : dm_names_from_argument(PG_GETARG_DATUM(3), "keys");
 	spec.options = PG_GETARG_JSONB_P(4);
 	dm_load(&spec, &result);
 	values[0] = Int64GetDatum(result.files);

@@ -13,6 +13,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
 #include "parser/scansup.h"
@@ -31,6 +32,9 @@
 
 /* Rows between two reports of progress. */
 #define DM_REPORT_ROWS 1000
+
+#define SOURCE_HINT                                                                                                \
+	"A source is a relation's name, one query that changes nothing, or a URL that starts with s3://."
 
 typedef struct QueryState
 {
@@ -98,6 +102,29 @@ is_select_into(SelectStmt *select)
 	return select->intoClause != NULL;
 }
 
+/* Raises 42601 for a part of a query that writes or locks rows. Walks raw parse trees. */
+static bool
+find_write(Node *node, void *context)
+{
+	const char *what;
+
+	if (!node)
+		return false;
+	what = IsA(node, InsertStmt)												  ? "INSERT in WITH"
+		   : IsA(node, UpdateStmt)												  ? "UPDATE in WITH"
+		   : IsA(node, DeleteStmt)												  ? "DELETE in WITH"
+		   : IsA(node, MergeStmt)												  ? "MERGE in WITH"
+		   : IsA(node, SelectStmt) && ((SelectStmt *) node)->lockingClause != NIL ? "FOR UPDATE or SHARE"
+																				  : NULL;
+	if (what)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("source must be one SELECT, VALUES or TABLE query"),
+				 errdetail("It has %s, and a source only reads.", what),
+				 errhint(SOURCE_HINT)));
+	return raw_expression_tree_walker(node, find_write, context);
+}
+
 /* Returns the one query that text holds, without a semicolon. Raises 42601 on anything else. */
 static char *
 read_query(const char *text)
@@ -109,8 +136,8 @@ read_query(const char *text)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("source must be one SELECT, VALUES or TABLE query"),
-				 errhint("A source is a relation's name, one query that changes nothing, or a URL that "
-						 "starts with s3://.")));
+				 errhint(SOURCE_HINT)));
+	(void) find_write(raw->stmt, NULL);
 	if (raw->stmt_len > 0)
 		return pnstrdup(text + raw->stmt_location, raw->stmt_len);
 	return pstrdup(text + raw->stmt_location);

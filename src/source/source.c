@@ -22,6 +22,7 @@
 #include "store/store.h"
 
 static DmSource *source_open(const char *text, Jsonb *options, bool whole_records);
+static void options_refuse(Jsonb *options);
 
 /* Returns the options of a jsonb object as a list of DefElem with text values; a nested object stays JSON text. */
 static List *
@@ -117,11 +118,41 @@ source_open(const char *text, Jsonb *options, bool whole_records)
 	if (dm_url_is_object(source->text))
 		dm_source_objects_open(source, options_to_list(options), whole_records);
 	else
+	{
+		options_refuse(options);
 		dm_source_query_open(source);
+	}
 	((DmSourceState *) source->state)->context = context;
 	check_unique_names(source->offered);
 	MemoryContextSwitchTo(caller);
 	return source;
+}
+
+/*
+ * Raises 22023 for options that a relation or query cannot have: all but allow_empty, which is true of it without being
+ * said.
+ */
+static void
+options_refuse(Jsonb *options)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue value;
+
+	if (!options)
+		return;
+	iterator = JsonbIteratorInit(&options->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY || (value.val.string.len == strlen("allow_empty") &&
+								 strncmp("allow_empty", value.val.string.val, value.val.string.len) == 0))
+			continue;
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%.*s\" is for objects as source only", value.val.string.len, value.val.string.val),
+			 errhint("It says how objects (s3://...) are read; this source is a relation or query.")));
+	}
 }
 
 /* Is a source a URL of objects? */
@@ -209,11 +240,11 @@ names_missing(TupleDesc from, TupleDesc among, int *count)
 	return names.data;
 }
 
-/* Returns how a message calls a source: its URL or relation, or "query". */
+/* Returns how a message calls a source: its URL or relation, or "a query". */
 static const char *
 source_name(const DmSource *source)
 {
-	return source->kind == DM_SOURCE_QUERY ? "query" : source->text;
+	return source->kind == DM_SOURCE_QUERY ? "a query" : source->text;
 }
 
 /* Raises 42703 unless the offered and the wanted columns are the same set of names. */
