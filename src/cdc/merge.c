@@ -345,8 +345,8 @@ settings_check(const Merge *merge)
 					 errhint("Leave keys out after the first merge.")));
 	}
 	if (merge->options->has_untracked &&
-		strcmp(dm_names_join(list_concat_copy(merge->options->untracked, dataset->settings.overwritten)),
-			   dm_names_join(dataset->untracked)) != 0)
+		!dm_names_same(list_concat_copy(merge->options->untracked, dataset->settings.overwritten),
+					   dataset->untracked))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"untracked\" is not that of dataset %s", dataset->name),
