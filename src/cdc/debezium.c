@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -504,7 +505,9 @@ event_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 	if (code != 'c' && code != 'r' && code != 'u')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("operation \"%.*s\" is none of c, u, d, r, t and m", op.len, op.data)));
+				 errmsg("operation \"%.*s\" is none of c, u, d, r, t and m",
+						pg_mbcliplen(op.data, op.len, NAMEDATALEN),
+						op.data)));
 	row = event->envelope[MEMBER_AFTER];
 	if (row.kind != DM_JSON_OBJECT)
 		ereport(ERROR,
@@ -583,7 +586,9 @@ unknown_member(const DmJsonSpan *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("member \"%.*s\" is no column of the dataset", Min(name->len, NAMEDATALEN), name->data),
+			 errmsg("member \"%.*s\" is no column of the dataset",
+					pg_mbcliplen(name->data, name->len, NAMEDATALEN),
+					name->data),
 			 errhint("Add the column, or set option unknown_fields to ignore.")));
 }
 
@@ -689,6 +694,23 @@ key_convert(DmDebezium *debezium, const Event *event)
 	}
 }
 
+/* Reads a position in the log from a number. Raises 22P02 for one that is none. */
+static Datum
+lsn_read(const char *name, DmJsonSpan value)
+{
+	char *text = pnstrdup(value.data, value.len);
+	char *end;
+	uint64 position;
+
+	errno = 0;
+	position = strtou64(text, &end, 10);
+	if (errno != 0 || *end != '\0' || *text == '-')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("sequence \"%s\" of an event is %s, which is no position of type pg_lsn", name, text)));
+	return LSNGetDatum(position);
+}
+
 /* Returns the sequence of an event, in the dataset's type. Raises 23502 if there is none. */
 static Datum
 sequence_read(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
@@ -735,7 +757,7 @@ sequence_read(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 	if (value.kind != DM_JSON_NUMBER)
 		return dm_json_column_convert(&target->json, value, &isnull);
 	if (target->base_type == PG_LSNOID)
-		return LSNGetDatum((XLogRecPtr) strtoull(pnstrdup(value.data, value.len), NULL, 10));
+		return lsn_read(name, value);
 	if (strlen(name) > 3)
 	{
 		const char *suffix = name + strlen(name) - 3;
