@@ -28,6 +28,7 @@
 #include "cdc/debezium.h"
 #include "cdc/debezium_value.h"
 #include "cdc/feed_rows.h"
+#include "rows/null_check.h"
 
 /* One side of an event: its value, or its key. */
 typedef struct Schema
@@ -83,6 +84,7 @@ struct DmDebezium
 	DmFeed *feed;
 	const DmShape *shape;
 	DmDebeziumColumn *targets; /* of each wanted column, then of the sequence */
+	DmNullCheck *null_check;   /* of columns that may refuse NULL; NULL: there are none */
 	Schema value_schema;
 	Schema key_schema;
 	Datum *values;
@@ -347,6 +349,7 @@ dm_debezium_run(DmDebezium *debezium, DmFeed *feed, const DmDataset *dataset, co
 	ErrorContextCallback callback = {error_context_stack, event_error_context, debezium};
 	int natts = shape->wanted->natts;
 	TupleDesc sequence = CreateTemplateTupleDesc(1);
+	Bitmapset *others = bms_add_range(NULL, 0, natts - 1);
 	TupleTableSlot *slot;
 
 	TupleDescInitEntry(sequence, 1, debezium->options->sequence_column, dataset->effective_type, -1, 0);
@@ -358,6 +361,9 @@ dm_debezium_run(DmDebezium *debezium, DmFeed *feed, const DmDataset *dataset, co
 	for (int i = 0; i < natts; i++)
 		dm_debezium_column_init(&debezium->targets[i], TupleDescAttr(shape->wanted, i));
 	dm_debezium_column_init(&debezium->targets[natts], TupleDescAttr(sequence, 0));
+	for (int i = 0; i < shape->nkeys; i++) /* NULL keys are refused in other words */
+		others = bms_del_member(others, shape->keys[i]);
+	debezium->null_check = dm_null_check_make(shape->wanted, others);
 	debezium->events = 0;
 	error_context_stack = &callback;
 	if (!debezium->kept)
@@ -517,6 +523,8 @@ event_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 	{
 		Bitmapset *unavailable = row_convert(debezium, &debezium->value_schema, row, false);
 
+		if (debezium->null_check)
+			dm_null_check(debezium->null_check, debezium->nulls, unavailable);
 		dm_feed_upsert(
 			debezium->feed, sequence_read(debezium, slot, event), debezium->values, debezium->nulls, unavailable);
 	}
@@ -594,7 +602,7 @@ unknown_member(const DmJsonSpan *name)
 
 /*
  * Converts the members of a row to values, or those of key columns only. Returns the columns that the event does not
- * tell. Columns without a member become NULL (with keys_only: stay as they are).
+ * tell. Columns without a member become NULL (with keys_only: stay as they are). Of members with one name the last counts.
  */
 static Bitmapset *
 row_convert(DmDebezium *debezium, Schema *schema, DmJsonSpan row, bool keys_only)
@@ -634,7 +642,11 @@ row_convert(DmDebezium *debezium, Schema *schema, DmJsonSpan row, bool keys_only
 		guess = column + 1 < natts ? column + 1 : 0;
 		for (int i = 0; i < shape->nkeys; i++)
 			is_key |= shape->keys[i] == column;
-		if (value.kind == DM_JSON_NULL || (keys_only && !is_key))
+		if (keys_only && !is_key)
+			continue;
+		unavailable = bms_del_member(unavailable, column);
+		debezium->nulls[column] |= !keys_only;
+		if (value.kind == DM_JSON_NULL)
 			continue;
 		if (!is_key && dm_debezium_is_unavailable(debezium->options, &debezium->targets[column], value))
 		{

@@ -547,10 +547,10 @@ events_merge(Merge *merge, DmSource *source)
 		dm_debezium_run(merge->debezium, feed, &merge->dataset, spec.shape);
 	else
 	{
-		TupleDesc wanted = dm_feed_rows_wanted(merge->feed, spec.shape, merge->dataset.effective_type);
+		DmFeedRows *rows = dm_feed_rows_begin(feed, merge->feed, spec.shape, source);
 
-		dm_source_bind(source, wanted);
-		dm_source_run(source, dm_feed_rows_row, dm_feed_rows_begin(feed, merge->feed, wanted));
+		dm_source_bind(source, dm_feed_rows_wanted(merge->feed, spec.shape, merge->dataset.effective_type));
+		dm_source_run(source, dm_feed_rows_row, rows);
 	}
 	merge->counts->rejected = dm_source_rejected(source);
 	dm_feed_finish(feed);
