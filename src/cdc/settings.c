@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/heap.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
@@ -231,6 +232,10 @@ names_parse(JsonbValue *value, DmSettings *settings)
 				ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("option \"names\": the name of \"%s\" must have 1 to %d bytes", name, NAMEDATALEN - 1)));
+		if (SystemAttributeByName(settings->names[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("option \"names\": \"%s\" is the name of a system column", settings->names[i])));
 	}
 	for (int i = 0; i < DM_NAMES; i++)
 	{
@@ -271,7 +276,8 @@ kinds_parse(JsonbValue *value, DmSettings *settings)
 		if (item.type == jbvNumeric)
 			for (int i = 0; i <= 3 && kind < 0; i++)
 			{
-				if (DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(item.val.numeric))) == i)
+				if (DatumGetBool(DirectFunctionCall2(
+						numeric_eq, NumericGetDatum(item.val.numeric), NumericGetDatum(int64_to_numeric(i)))))
 					kind = i;
 			}
 		switch (kind)
