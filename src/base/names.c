@@ -28,6 +28,25 @@ dm_names_has(List *names, const char *name)
 	return false;
 }
 
+/* True if each of the lists holds all names of the other, in whatever order and however often. */
+bool
+dm_names_same(List *a, List *b)
+{
+	ListCell *cell;
+
+	foreach (cell, a)
+	{
+		if (!dm_names_has(b, lfirst(cell)))
+			return false;
+	}
+	foreach (cell, b)
+	{
+		if (!dm_names_has(a, lfirst(cell)))
+			return false;
+	}
+	return true;
+}
+
 /* Returns the elements of a text[] in the current memory context. Raises 22004 on a NULL among them. */
 List *
 dm_names_from_array(Datum array)

@@ -8,6 +8,7 @@
 #include "nodes/pg_list.h"
 
 extern bool dm_names_has(List *names, const char *name);
+extern bool dm_names_same(List *a, List *b);
 extern List *dm_names_from_array(Datum array);
 extern List *dm_names_from_argument(Datum array, const char *argument);
 extern Datum dm_names_to_array(List *names);

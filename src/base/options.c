@@ -151,6 +151,17 @@ parse_size(const char *value, int64 *result)
 	return false;
 }
 
+/* Parses a whole number in decimal digits: what reads it later knows no fractions, exponents and other bases. */
+static bool
+parse_whole(const char *value, int64 *result)
+{
+	char *end;
+
+	errno = 0;
+	*result = strtoi64(value, &end, 10);
+	return end != value && errno == 0 && *end == '\0';
+}
+
 /* Parses a duration to milliseconds: a time with its unit, or a plain number of seconds. */
 static bool
 parse_duration(const char *value, int *result)
@@ -170,10 +181,11 @@ check_number(const DmOption *option, const char *value, int sqlstate)
 
 	if (option->type == DM_OPTION_SIZE)
 		parsed = parse_size(value, &number);
+	else if (option->type == DM_OPTION_INT)
+		parsed = parse_whole(value, &number);
 	else
 	{
-		parsed =
-			option->type == DM_OPTION_INT ? parse_int(value, &narrow, 0, NULL) : parse_duration(value, &narrow);
+		parsed = parse_duration(value, &narrow);
 		number = narrow;
 	}
 	if (parsed && number >= option->min && number <= option->max)

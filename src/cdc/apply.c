@@ -23,7 +23,9 @@
 #include "utils/uuid.h"
 
 #include "base/compat.h"
+#include "base/names.h"
 #include "cdc/apply.h"
+#include "rows/null_check.h"
 #include "rows/row_sort.h"
 #include "rows/table_writer.h"
 
@@ -48,11 +50,14 @@ struct DmApply
 	ApplyPart parts[DM_PARTS];
 	Tuplesortstate *inserts;	 /* new rows in the shape of the source, by key; NULL for a new dataset */
 	TupleTableSlot *insert_slot; /* to put them there */
-	List *samples[DM_FATES];	 /* of char*: JSON objects of key columns */
+	DmNullCheck *absent;	 /* of columns that the source lacks and that may refuse NULL; NULL: there are none */
+	List *samples[DM_FATES]; /* of char*: JSON objects of key columns */
 };
 
 static void part_begin(DmApply *apply, int number);
 static void parts_differ(int number);
+static DmNullCheck *absent_find(const DmApplySpec *spec);
+static void absent_check(DmApply *apply, const Datum *values, const bool *nulls);
 static bool row_insert(DmApply *apply, const Datum *values, const bool *nulls);
 static bool part_update(DmApply *apply, int number, const DmStoredRow *old, const Datum *values, const bool *nulls);
 static void part_refresh(DmApply *apply, int number, const DmStoredRow *old, const Datum *values,
@@ -78,6 +83,7 @@ dm_apply_begin(const DmApplySpec *spec)
 	apply->context = CurrentMemoryContext;
 	apply->nparts = spec->shape->nparts;
 	apply->insert_slot = MakeSingleTupleTableSlot(spec->shape->wanted, &TTSOpsVirtual);
+	apply->absent = absent_find(spec);
 	if (!spec->new_dataset)
 		apply->inserts = inserts_begin(apply);
 	if (!spec->dry_run)
@@ -115,6 +121,8 @@ dm_apply_insert(DmApply *apply, const Datum *values, const bool *nulls)
 {
 	TupleTableSlot *slot = apply->insert_slot;
 
+	if (apply->absent)
+		absent_check(apply, values, nulls);
 	if (apply->spec.new_dataset)
 	{
 		apply->spec.counts->inserted += row_insert(apply, values, nulls);
@@ -127,6 +135,50 @@ dm_apply_insert(DmApply *apply, const Datum *values, const bool *nulls)
 	memcpy(slot->tts_isnull, nulls, sizeof(bool) * slot->tts_tupleDescriptor->natts);
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(apply->inserts, slot);
+}
+
+/* Prepares to check the columns that the source lacks: in rows that are there they stay, but a new row has NULL there. */
+static DmNullCheck *
+absent_find(const DmApplySpec *spec)
+{
+	Bitmapset *columns = NULL;
+
+	for (int i = 0; i < spec->shape->wanted->natts; i++)
+	{
+		if (dm_names_has(spec->dataset->absent, NameStr(TupleDescAttr(spec->shape->wanted, i)->attname)))
+			columns = bms_add_member(columns, i);
+	}
+	return dm_null_check_make(spec->shape->wanted, columns);
+}
+
+/* A row that is checked, for the context of an error. */
+typedef struct AbsentRow
+{
+	DmApply *apply;
+	const Datum *values;
+	const bool *nulls;
+} AbsentRow;
+
+/* Says which row an error came from. */
+static void
+absent_error_context(void *arg)
+{
+	const AbsentRow *row = arg;
+
+	errcontext("the source lacks the column, and key %s is new",
+			   dm_shape_key_json(row->apply->spec.shape, row->values, row->nulls));
+}
+
+/* Raises if a new row has no value in a column whose domain refuses NULL. */
+static void
+absent_check(DmApply *apply, const Datum *values, const bool *nulls)
+{
+	AbsentRow row = {apply, values, nulls};
+	ErrorContextCallback callback = {error_context_stack, absent_error_context, &row};
+
+	error_context_stack = &callback;
+	dm_null_check(apply->absent, nulls, NULL);
+	error_context_stack = callback.previous;
 }
 
 /* Writes a new row; false if a BEFORE trigger kept it out. */

@@ -22,6 +22,7 @@
 #include "base/names.h"
 #include "cdc/cdc.h"
 #include "cdc/feed.h"
+#include "rows/null_check.h"
 
 /*
  * Room left on each page, so that a new version finds place on the page of the old one: such an update writes no index
@@ -35,6 +36,8 @@
 #define HASH_TYPE "pg_catalog.uuid NOT NULL"
 
 static void names_check(const char *column, const DmDataset *dataset);
+static void previous_check(Form_pg_attribute column);
+static TupleDesc points_columns(TupleDesc columns, const DmDataset *dataset);
 static void schema_create(const char *schema);
 static TupleDesc part_columns(TupleDesc columns, const DmDataset *dataset, bool sensitive);
 static void part_create(const RangeVar *target, const char *suffix, TupleDesc columns, const DmDataset *dataset);
@@ -190,6 +193,8 @@ dm_dataset_check_columns(TupleDesc columns, const DmDataset *dataset)
 		const char *name = NameStr(column->attname);
 
 		names_check(name, dataset);
+		if (dm_names_has(dataset->settings.previous, name))
+			previous_check(column);
 		if (dm_names_has(dataset->keys, name) &&
 			!OidIsValid(lookup_type_cache(column->atttypid, TYPECACHE_LT_OPR)->lt_opr))
 			ereport(ERROR,
@@ -218,6 +223,24 @@ names_check(const char *column, const DmDataset *dataset)
 				 errhint("Give the added column another name: options => '{\"names\": {\"%s\": \"...\"}}'.",
 						 dm_settings_default_name(j))));
 	}
+}
+
+/* Says what refuses NULL. */
+static void
+previous_error_context(void *arg)
+{
+	errcontext("column %s of kind 3: null before the first change", (char *) arg);
+}
+
+/* Raises for a column of kind 3 whose domain refuses NULL: before the first change there is no value before. */
+static void
+previous_check(Form_pg_attribute column)
+{
+	ErrorContextCallback callback = {error_context_stack, previous_error_context, NameStr(column->attname)};
+
+	error_context_stack = &callback;
+	dm_null_check_type(column->atttypid, column->atttypmod);
+	error_context_stack = callback.previous;
 }
 
 /* Creates the schema unless it exists. */
@@ -355,6 +378,25 @@ key_add(const char *table, const DmDataset *dataset)
 }
 
 /*
+ * Returns the columns of the points. Those of deletes hold keys and nothing else, so the others are of the type below their
+ * domain, which may refuse NULL when a dump is read.
+ */
+static TupleDesc
+points_columns(TupleDesc columns, const DmDataset *dataset)
+{
+	TupleDesc points = CreateTupleDescCopy(columns);
+
+	for (int i = 0; i < points->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(points, i);
+
+		if (!dm_names_has(dataset->keys, NameStr(column->attname)))
+			column->atttypid = getBaseTypeAndTypmod(column->atttypid, &column->atttypmod);
+	}
+	return points;
+}
+
+/*
  * Creates what a feed needs besides: the table of points (events of which no version shows all), and indexes by which all
  * that is known of a key is found.
  */
@@ -367,7 +409,7 @@ feed_create(const RangeVar *target, TupleDesc columns, const DmDataset *dataset)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (", sibling(target, "_feed"));
-	append_column_definitions(&sql, columns);
+	append_column_definitions(&sql, points_columns(columns, dataset));
 	appendStringInfo(&sql,
 					 ", %1$s %2$s NOT NULL, %3$s " OPERATION_TYPE ", %4$s " MERGE_TYPE ", " DM_COL_UNAVAILABLE
 					 " pg_catalog.text[], PRIMARY KEY (%5$s, %1$s, %3$s, %4$s))",
@@ -413,8 +455,11 @@ dm_previous_definitions(const char *prefix, TupleDesc columns, const DmDataset *
 		const char *name = NameStr(column->attname);
 
 		if (dm_names_has(dataset->settings.previous, name))
-			appendStringInfo(
-				&sql, "%s%s %s", prefix, quote_identifier(dm_settings_previous_name(name)), dm_column_type(column));
+			appendStringInfo(&sql,
+							 "%s%s %s DEFAULT NULL",
+							 prefix,
+							 quote_identifier(dm_settings_previous_name(name)),
+							 dm_column_type(column));
 	}
 	return sql.data;
 }

@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -27,6 +28,7 @@
 #include "cdc/debezium.h"
 #include "cdc/debezium_value.h"
 #include "cdc/feed_rows.h"
+#include "rows/null_check.h"
 
 /* One side of an event: its value, or its key. */
 typedef struct Schema
@@ -82,6 +84,7 @@ struct DmDebezium
 	DmFeed *feed;
 	const DmShape *shape;
 	DmDebeziumColumn *targets; /* of each wanted column, then of the sequence */
+	DmNullCheck *null_check;   /* of columns that may refuse NULL; NULL: there are none */
 	Schema value_schema;
 	Schema key_schema;
 	Datum *values;
@@ -346,6 +349,7 @@ dm_debezium_run(DmDebezium *debezium, DmFeed *feed, const DmDataset *dataset, co
 	ErrorContextCallback callback = {error_context_stack, event_error_context, debezium};
 	int natts = shape->wanted->natts;
 	TupleDesc sequence = CreateTemplateTupleDesc(1);
+	Bitmapset *others = bms_add_range(NULL, 0, natts - 1);
 	TupleTableSlot *slot;
 
 	TupleDescInitEntry(sequence, 1, debezium->options->sequence_column, dataset->effective_type, -1, 0);
@@ -357,6 +361,9 @@ dm_debezium_run(DmDebezium *debezium, DmFeed *feed, const DmDataset *dataset, co
 	for (int i = 0; i < natts; i++)
 		dm_debezium_column_init(&debezium->targets[i], TupleDescAttr(shape->wanted, i));
 	dm_debezium_column_init(&debezium->targets[natts], TupleDescAttr(sequence, 0));
+	for (int i = 0; i < shape->nkeys; i++) /* NULL keys are refused in other words */
+		others = bms_del_member(others, shape->keys[i]);
+	debezium->null_check = dm_null_check_make(shape->wanted, others);
 	debezium->events = 0;
 	error_context_stack = &callback;
 	if (!debezium->kept)
@@ -504,7 +511,9 @@ event_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 	if (code != 'c' && code != 'r' && code != 'u')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("operation \"%.*s\" is none of c, u, d, r, t and m", op.len, op.data)));
+				 errmsg("operation \"%.*s\" is none of c, u, d, r, t and m",
+						pg_mbcliplen(op.data, op.len, NAMEDATALEN),
+						op.data)));
 	row = event->envelope[MEMBER_AFTER];
 	if (row.kind != DM_JSON_OBJECT)
 		ereport(ERROR,
@@ -514,6 +523,8 @@ event_apply(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 	{
 		Bitmapset *unavailable = row_convert(debezium, &debezium->value_schema, row, false);
 
+		if (debezium->null_check)
+			dm_null_check(debezium->null_check, debezium->nulls, unavailable);
 		dm_feed_upsert(
 			debezium->feed, sequence_read(debezium, slot, event), debezium->values, debezium->nulls, unavailable);
 	}
@@ -583,13 +594,15 @@ unknown_member(const DmJsonSpan *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("member \"%.*s\" is no column of the dataset", Min(name->len, NAMEDATALEN), name->data),
+			 errmsg("member \"%.*s\" is no column of the dataset",
+					pg_mbcliplen(name->data, name->len, NAMEDATALEN),
+					name->data),
 			 errhint("Add the column, or set option unknown_fields to ignore.")));
 }
 
 /*
  * Converts the members of a row to values, or those of key columns only. Returns the columns that the event does not
- * tell. Columns without a member become NULL (with keys_only: stay as they are).
+ * tell. Columns without a member become NULL (with keys_only: stay as they are). Of members with one name the last counts.
  */
 static Bitmapset *
 row_convert(DmDebezium *debezium, Schema *schema, DmJsonSpan row, bool keys_only)
@@ -629,7 +642,11 @@ row_convert(DmDebezium *debezium, Schema *schema, DmJsonSpan row, bool keys_only
 		guess = column + 1 < natts ? column + 1 : 0;
 		for (int i = 0; i < shape->nkeys; i++)
 			is_key |= shape->keys[i] == column;
-		if (value.kind == DM_JSON_NULL || (keys_only && !is_key))
+		if (keys_only && !is_key)
+			continue;
+		unavailable = bms_del_member(unavailable, column);
+		debezium->nulls[column] |= !keys_only;
+		if (value.kind == DM_JSON_NULL)
 			continue;
 		if (!is_key && dm_debezium_is_unavailable(debezium->options, &debezium->targets[column], value))
 		{
@@ -689,6 +706,23 @@ key_convert(DmDebezium *debezium, const Event *event)
 	}
 }
 
+/* Reads a position in the log from a number. Raises 22P02 for one that is none. */
+static Datum
+lsn_read(const char *name, DmJsonSpan value)
+{
+	char *text = pnstrdup(value.data, value.len);
+	char *end;
+	uint64 position;
+
+	errno = 0;
+	position = strtou64(text, &end, 10);
+	if (errno != 0 || *end != '\0' || *text == '-')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("sequence \"%s\" of an event is %s, which is no position of type pg_lsn", name, text)));
+	return LSNGetDatum(position);
+}
+
 /* Returns the sequence of an event, in the dataset's type. Raises 23502 if there is none. */
 static Datum
 sequence_read(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
@@ -735,7 +769,7 @@ sequence_read(DmDebezium *debezium, TupleTableSlot *slot, const Event *event)
 	if (value.kind != DM_JSON_NUMBER)
 		return dm_json_column_convert(&target->json, value, &isnull);
 	if (target->base_type == PG_LSNOID)
-		return LSNGetDatum((XLogRecPtr) strtoull(pnstrdup(value.data, value.len), NULL, 10));
+		return lsn_read(name, value);
 	if (strlen(name) > 3)
 	{
 		const char *suffix = name + strlen(name) - 3;

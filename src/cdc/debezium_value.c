@@ -166,13 +166,17 @@ dm_debezium_convert_units(DmDebeziumColumn *column, DmDebeziumCode code, int64 u
 	int64 number = number_read(column, value);
 	char text[MAXDATELEN + 1];
 	int64 micros = number;
+	const int utc = 0;
 	Timestamp moment;
 
 	if (code == DM_CODE_DATE)
 	{
-		if (number - EPOCH_DAYS != (int32) (number - EPOCH_DAYS))
+		int64 days;
+
+		/* the ends of an int32 are infinities */
+		if (pg_sub_s64_overflow(number, EPOCH_DAYS, &days) || !IS_VALID_DATE(days))
 			ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("date out of range")));
-		JsonEncodeDateTime(text, DateADTGetDatum((int32) (number - EPOCH_DAYS)), DATEOID, NULL);
+		JsonEncodeDateTime(text, DateADTGetDatum((DateADT) days), DATEOID, NULL);
 		return text_convert(column, text);
 	}
 	if (units < MICROS_PER_SECOND && pg_mul_s64_overflow(number, MICROS_PER_SECOND / units, &micros))
@@ -196,10 +200,13 @@ dm_debezium_convert_units(DmDebeziumColumn *column, DmDebeziumCode code, int64 u
 	{
 		if (pg_sub_s64_overflow(micros, EPOCH_DAYS * USECS_PER_DAY, &moment) || !IS_VALID_TIMESTAMP(moment))
 			ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
-		JsonEncodeDateTime(text, TimestampGetDatum(moment), TIMESTAMPOID, NULL);
+		if (column->base_type == TIMESTAMPTZOID)
+			JsonEncodeDateTime(text, TimestampTzGetDatum(moment), TIMESTAMPTZOID, &utc);
+		else
+			JsonEncodeDateTime(text, TimestampGetDatum(moment), TIMESTAMPOID, NULL);
 	}
 	/* such numbers count in UTC */
-	if (column->base_type == TIMESTAMPTZOID || column->base_type == TIMETZOID)
+	if (column->base_type == TIMETZOID)
 		return text_convert(column, psprintf("%sZ", text));
 	return text_convert(column, text);
 }

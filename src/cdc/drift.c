@@ -19,9 +19,11 @@
 #include "base/names.h"
 #include "cdc/adopt.h"
 #include "cdc/intake.h"
+#include "rows/null_check.h"
 
 static bool column_settle(DmDataset *dataset, Form_pg_attribute offered, bool is_guessed);
 static void column_add(DmDataset *dataset, Form_pg_attribute offered);
+static void null_refused(void *arg);
 static void column_widen(DmDataset *dataset, Oid current, Oid history, Form_pg_attribute offered);
 static DmKeptViews *views_drop(const DmDataset *dataset, Form_pg_attribute offered);
 static void absent_find(DmDataset *dataset, const DmSource *source);
@@ -114,11 +116,15 @@ column_settle(DmDataset *dataset, Form_pg_attribute offered, bool is_guessed)
 					   format_type_with_typemod(offered->atttypid, offered->atttypmod))));
 }
 
-/* Adds a column to the plain tables and, at their end, to the views. */
+/*
+ * Adds a column to the plain tables and, at their end, to the views. It is NULL in what is stored, whatever default its
+ * domain has. Raises if the domain refuses that.
+ */
 static void
 column_add(DmDataset *dataset, Form_pg_attribute offered)
 {
 	const char *name = NameStr(offered->attname);
+	ErrorContextCallback callback = {error_context_stack, null_refused, offered};
 
 	for (int i = 0; i < DM_NAMES; i++)
 	{
@@ -128,16 +134,31 @@ column_add(DmDataset *dataset, Form_pg_attribute offered)
 					 errmsg("column \"%s\" of the source has the name of a column that the dataset adds", name),
 					 errhint("Rename it in a query as source.")));
 	}
-	dm_dataset_execute(psprintf("ALTER TABLE %s ADD COLUMN %s %s",
+	error_context_stack = &callback;
+	dm_null_check_type(offered->atttypid, offered->atttypmod);
+	error_context_stack = callback.previous;
+	dm_dataset_execute(psprintf("ALTER TABLE %s ADD COLUMN %s %s DEFAULT NULL",
 								dm_relation_name(dataset->current),
 								quote_identifier(name),
 								dm_column_type(offered)));
-	dm_dataset_execute(psprintf("ALTER TABLE %s ADD COLUMN %s %s",
+	dm_dataset_execute(psprintf("ALTER TABLE %s ADD COLUMN %s %s DEFAULT NULL",
 								dm_relation_name(dataset->history),
 								quote_identifier(name),
 								dm_column_type(offered)));
 	CommandCounterIncrement();
 	dm_dataset_views_replace(dataset);
+}
+
+/* Says why a new column cannot be of a domain that refuses NULL. */
+static void
+null_refused(void *arg)
+{
+	Form_pg_attribute offered = arg;
+
+	errcontext("new column %s: null in the rows that the dataset has", NameStr(offered->attname));
+	errhint("Cast it to the type below its domain in a query as source: %s::%s.",
+			quote_identifier(NameStr(offered->attname)),
+			format_type_be(getBaseType(offered->atttypid)));
 }
 
 /* Gives a column of one part the type that the source offers. The hashes of rows are made anew where they change. */

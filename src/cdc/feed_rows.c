@@ -9,6 +9,7 @@
 
 #include "base/names.h"
 #include "cdc/feed_rows.h"
+#include "rows/null_check.h"
 
 struct DmFeedRows
 {
@@ -16,10 +17,16 @@ struct DmFeedRows
 	const DmFeedOptions *options;
 	int operation; /* index in the source's row, -1 if there is none */
 	int sequence;
+	DmNullCheck *null_check; /* of domains that may refuse NULL; NULL: there are none */
+	Bitmapset *not_keys;	 /* what a delete does not tell */
 	int64 rows;
 };
 
 static bool is_feed_column(const DmFeedOptions *options, const char *name);
+static const char *operation_of(const DmFeedRows *rows, const Datum *values, const bool *nulls);
+static bool is_truncate(const DmFeedRows *rows, const char *operation);
+static bool is_delete(const DmFeedRows *rows, const char *operation);
+static void row_check(const Datum *values, const bool *nulls, void *arg);
 
 /*
  * Returns the business columns among those that the source of a new dataset offers, and the type of its sequences.
@@ -105,17 +112,62 @@ dm_feed_rows_wanted(const DmFeedOptions *options, const DmShape *shape, Oid sequ
 	return desc;
 }
 
-/* Begins to read rows of the wanted columns, in the current memory context. */
+/* Begins to read rows of a source, which is to be bound then to what is wanted, in the current memory context. */
 DmFeedRows *
-dm_feed_rows_begin(DmFeed *feed, const DmFeedOptions *options, TupleDesc wanted)
+dm_feed_rows_begin(DmFeed *feed, const DmFeedOptions *options, const DmShape *shape, DmSource *source)
 {
 	DmFeedRows *rows = palloc0(sizeof(DmFeedRows));
+	int natts = shape->wanted->natts;
+	Bitmapset *all = bms_add_range(NULL, 0, natts - 1);
 
 	rows->feed = feed;
 	rows->options = options;
-	rows->sequence = wanted->natts - 1;
-	rows->operation = options->operation_column ? wanted->natts - 2 : -1;
+	rows->operation = options->operation_column ? natts : -1;
+	rows->sequence = options->operation_column ? natts + 1 : natts;
+	rows->not_keys = bms_copy(all);
+	for (int i = 0; i < shape->nkeys; i++)
+		rows->not_keys = bms_del_member(rows->not_keys, shape->keys[i]);
+	rows->null_check = dm_null_check_make(shape->wanted, all);
+	if (rows->null_check)
+	{
+		source->check = row_check;
+		source->check_arg = rows;
+	}
 	return rows;
+}
+
+/* Returns the operation of a row, palloc'd, "" where there is none. */
+static const char *
+operation_of(const DmFeedRows *rows, const Datum *values, const bool *nulls)
+{
+	if (rows->operation < 0 || nulls[rows->operation])
+		return "";
+	return TextDatumGetCString(values[rows->operation]);
+}
+
+/* True for the operations that end the versions of all keys. */
+static bool
+is_truncate(const DmFeedRows *rows, const char *operation)
+{
+	return dm_names_has(rows->options->truncate_values, operation);
+}
+
+/* True for the operations that are deletes. */
+static bool
+is_delete(const DmFeedRows *rows, const char *operation)
+{
+	return rows->operation >= 0 && dm_names_has(rows->options->delete_values, operation);
+}
+
+/* Raises for a NULL that a domain refuses: of a delete the keys count, of a truncate nothing. A DmSourceCheck. */
+static void
+row_check(const Datum *values, const bool *nulls, void *arg)
+{
+	DmFeedRows *rows = arg;
+	const char *operation = operation_of(rows, values, nulls);
+
+	if (!is_truncate(rows, operation))
+		dm_null_check(rows->null_check, nulls, is_delete(rows, operation) ? rows->not_keys : NULL);
 }
 
 /* Takes one row. A DmSourceEach; arg is the DmFeedRows. Raises 23502 without a key or a sequence. */
@@ -123,7 +175,7 @@ void
 dm_feed_rows_row(TupleTableSlot *slot, void *arg)
 {
 	DmFeedRows *rows = arg;
-	const char *operation = "";
+	const char *operation;
 	Datum sequence;
 
 	rows->rows++;
@@ -136,11 +188,10 @@ dm_feed_rows_row(TupleTableSlot *slot, void *arg)
 						rows->rows),
 				 errhint("Leave such rows out with a query as source.")));
 	sequence = slot->tts_values[rows->sequence];
-	if (rows->operation >= 0 && !slot->tts_isnull[rows->operation])
-		operation = TextDatumGetCString(slot->tts_values[rows->operation]);
-	if (dm_names_has(rows->options->truncate_values, operation))
+	operation = operation_of(rows, slot->tts_values, slot->tts_isnull);
+	if (is_truncate(rows, operation))
 		dm_feed_truncate(rows->feed, sequence);
-	else if (rows->operation >= 0 && dm_names_has(rows->options->delete_values, operation))
+	else if (is_delete(rows, operation))
 		dm_feed_delete(rows->feed, sequence, slot->tts_values, slot->tts_isnull);
 	else
 		dm_feed_upsert(rows->feed, sequence, slot->tts_values, slot->tts_isnull, NULL);

@@ -122,7 +122,7 @@ dm_feed_store_open(const DmFeedSpec *spec, DmFeedOrder *order)
 	return store;
 }
 
-/* Finds the columns of the points; raises if one is gone or of another type. */
+/* Finds the columns of the points, which are of the wanted types or those below their domains; raises if one is not. */
 static void
 points_map(DmFeedStore *store)
 {
@@ -139,8 +139,11 @@ points_map(DmFeedStore *store)
 	for (int i = 0; i < wanted->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(wanted, i);
+		const char *name = NameStr(column->attname);
+		Oid type = get_atttype(RelationGetRelid(points), get_attnum(RelationGetRelid(points), name));
+		Oid base = getBaseType(column->atttypid);
 
-		store->points_column[i] = dm_shape_attribute(dataset, points, NameStr(column->attname), column->atttypid);
+		store->points_column[i] = dm_shape_attribute(dataset, points, name, type == base ? base : column->atttypid);
 	}
 }
 

@@ -354,8 +354,8 @@ settings_check(const Merge *merge)
 					 errhint("Leave keys out after the first merge.")));
 	}
 	if (merge->options->has_untracked &&
-		strcmp(dm_names_join(list_concat_copy(merge->options->untracked, dataset->settings.overwritten)),
-			   dm_names_join(dataset->untracked)) != 0)
+		!dm_names_same(list_concat_copy(merge->options->untracked, dataset->settings.overwritten),
+					   dataset->untracked))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"untracked\" is not that of dataset %s", dataset->name),
@@ -566,10 +566,10 @@ events_merge(Merge *merge, DmSource *source)
 		dm_debezium_run(merge->debezium, feed, &merge->dataset, spec.shape);
 	else
 	{
-		TupleDesc wanted = dm_feed_rows_wanted(merge->feed, spec.shape, merge->dataset.effective_type);
+		DmFeedRows *rows = dm_feed_rows_begin(feed, merge->feed, spec.shape, source);
 
-		dm_source_bind(source, wanted);
-		dm_source_run(source, dm_feed_rows_row, dm_feed_rows_begin(feed, merge->feed, wanted));
+		dm_source_bind(source, dm_feed_rows_wanted(merge->feed, spec.shape, merge->dataset.effective_type));
+		dm_source_run(source, dm_feed_rows_row, rows);
 	}
 	merge->counts->rejected = dm_source_rejected(source);
 	dm_feed_finish(feed);

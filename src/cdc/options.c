@@ -131,7 +131,8 @@ value_percent(const char *name, JsonbValue *value)
 	double percent = -1;
 
 	if (value->type == jbvNumeric)
-		percent = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
+		percent =
+			DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
 	if (!(percent >= 0 && percent <= 100))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/heap.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
@@ -46,6 +47,7 @@ static const char *const default_names[DM_NAMES] = {[DM_NAME_OPERATION] = "opera
 
 static void names_parse(JsonbValue *value, DmSettings *settings);
 static void kinds_parse(JsonbValue *value, DmSettings *settings);
+static bool is_same(const char *name, const DmSettings *a, const DmSettings *b);
 static JsonbValue *value_of(Jsonb *options, const char *name);
 static int choice_of(Jsonb *options, const char *name, const char *const *words);
 
@@ -125,21 +127,23 @@ dm_settings_is_of_batch(const char *name)
 
 /*
  * Returns the name of a setting of the dataset's own that `given` has otherwise than `stored` (jsonb objects; given may
- * be NULL), or NULL.
+ * be NULL), or NULL. What they mean is compared: not the order of columns, or whether a default is said.
  */
 const char *
 dm_settings_differing(Jsonb *given, Jsonb *stored)
 {
-	for (int i = 0; given && i < lengthof(setting_names); i++)
+	DmSettings a;
+	DmSettings b;
+
+	if (!given)
+		return NULL;
+	dm_settings_parse(given, &a);
+	dm_settings_parse(stored, &b);
+	for (int i = 0; i < lengthof(setting_names); i++)
 	{
 		const char *name = setting_names[i];
-		JsonbValue *a = value_of(given, name);
-		JsonbValue *b = value_of(stored, name);
 
-		if (!a || dm_settings_is_of_batch(name))
-			continue;
-		if (!b || !DatumGetBool(DirectFunctionCall2(
-					  jsonb_eq, JsonbPGetDatum(JsonbValueToJsonb(a)), JsonbPGetDatum(JsonbValueToJsonb(b)))))
+		if (value_of(given, name) && !dm_settings_is_of_batch(name) && !is_same(name, &a, &b))
 			return name;
 	}
 	return NULL;
@@ -165,6 +169,34 @@ dm_settings_check_feed(const DmSettings *settings)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a feed cannot have setting %s", setting),
 				 errhint("It is for datasets that are merged in mode full or delta.")));
+}
+
+/* True if one setting of the dataset's own means the same in both. */
+static bool
+is_same(const char *name, const DmSettings *a, const DmSettings *b)
+{
+	if (strcmp(name, "names") == 0)
+	{
+		for (int i = 0; i < DM_NAMES; i++)
+		{
+			if (strcmp(a->names[i], b->names[i]) != 0)
+				return false;
+		}
+		return true;
+	}
+	if (strcmp(name, "null_keys") == 0)
+		return a->null_keys == b->null_keys;
+	if (strcmp(name, "stamp_operation") == 0)
+		return a->stamp == b->stamp;
+	if (strcmp(name, "sensitive") == 0)
+		return dm_names_same(a->sensitive, b->sensitive);
+	if (strcmp(name, "kinds") == 0)
+		return dm_names_same(a->keep_first, b->keep_first) && dm_names_same(a->overwritten, b->overwritten) &&
+			   dm_names_same(a->previous, b->previous);
+	if (strcmp(name, "history_partition") == 0)
+		return a->partition == b->partition;
+	Assert(strcmp(name, "history_index") == 0);
+	return a->index_keys == b->index_keys && a->index_time == b->index_time;
 }
 
 /* Returns the name that an added column has unless option names gives another. */
@@ -222,6 +254,10 @@ names_parse(JsonbValue *value, DmSettings *settings)
 				ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("option \"names\": the name of \"%s\" must have 1 to %d bytes", name, NAMEDATALEN - 1)));
+		if (SystemAttributeByName(settings->names[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("option \"names\": \"%s\" is the name of a system column", settings->names[i])));
 	}
 	for (int i = 0; i < DM_NAMES; i++)
 	{
@@ -262,7 +298,8 @@ kinds_parse(JsonbValue *value, DmSettings *settings)
 		if (item.type == jbvNumeric)
 			for (int i = 0; i <= 3 && kind < 0; i++)
 			{
-				if (DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(item.val.numeric))) == i)
+				if (DatumGetBool(DirectFunctionCall2(
+						numeric_eq, NumericGetDatum(item.val.numeric), NumericGetDatum(int64_to_numeric(i)))))
 					kind = i;
 			}
 		switch (kind)

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -240,6 +241,7 @@ static void
 history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation history)
 {
 	TupleDesc to = RelationGetDescr(history);
+	Oid root = RelationGetRelid(history);
 
 	shape->history_from = palloc0(sizeof(AttrNumber) * to->natts);
 	for (int i = 0; i < to->natts; i++)
@@ -262,6 +264,8 @@ history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation
 					 errmsg("column \"%s\" has different types in %s and its history table", name, dataset->name)));
 		shape->history_from[i] = from;
 	}
+	if (history->rd_rel->relispartition)
+		root = llast_oid(get_partition_ancestors(root));
 	for (int i = 0; i < shape->wanted->natts; i++)
 	{
 		const char *name = NameStr(TupleDescAttr(shape->wanted, i)->attname);
@@ -271,10 +275,10 @@ history_map(DmShape *shape, const DmDataset *dataset, Relation current, Relation
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("the history table of dataset %s has no column \"%s\"", dataset->name, name),
 					 errhint("Add it: ALTER TABLE %s ADD COLUMN %s %s.",
-							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(history)),
-														RelationGetRelationName(history)),
+							 dm_relation_name(root),
 							 quote_identifier(name),
-							 format_type_be(TupleDescAttr(shape->wanted, i)->atttypid))));
+							 format_type_with_typemod(TupleDescAttr(shape->wanted, i)->atttypid,
+													  TupleDescAttr(shape->wanted, i)->atttypmod))));
 	}
 }
 

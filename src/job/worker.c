@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -183,6 +184,16 @@ server_is_stopping(void)
 	return line && strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
 }
 
+/* Keeps what fits of a message, cut between characters. */
+static void
+note_message(const char *message)
+{
+	int len = pg_mbcliplen(message, strlen(message), sizeof(last_message) - 1);
+
+	memcpy(last_message, message, len);
+	last_message[len] = '\0';
+}
+
 /* Log hook: keeps the last error, in case it ends the process. */
 static void
 note_fatal(ErrorData *error)
@@ -190,7 +201,7 @@ note_fatal(ErrorData *error)
 	if (error->elevel >= ERROR)
 	{
 		strlcpy(last_sqlstate, unpack_sql_state(error->sqlerrcode), sizeof(last_sqlstate));
-		strlcpy(last_message, error->message ? error->message : "", sizeof(last_message));
+		note_message(error->message ? error->message : "");
 	}
 	if (previous_log_hook)
 		previous_log_hook(error);
@@ -451,7 +462,7 @@ fail(MemoryContext context)
 	EmitErrorReport();
 	FlushErrorState();
 	strlcpy(last_sqlstate, unpack_sql_state(error->sqlerrcode), sizeof(last_sqlstate));
-	strlcpy(last_message, error->message, sizeof(last_message));
+	note_message(error->message);
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(context);
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && timed_out)

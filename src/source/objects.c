@@ -24,6 +24,8 @@ typedef struct ObjectsState
 	DmObjScanSpec spec;
 	int *targets;	 /* index in wanted of each attribute of spec.desc; NULL where the two are in the same order */
 	DmObjScan *scan; /* of the run */
+	Datum *values;	 /* of the wanted attributes, for the source's check */
+	bool *nulls;
 } ObjectsState;
 
 /* Returns wanted as an object scan wants it: a generated attribute has no field, as if it were dropped. */
@@ -60,6 +62,26 @@ scan_desc_by_position(const DmSource *source, ObjectsState *state)
 	return desc;
 }
 
+/* Has the source's check look at a row of the scan. arg is the source. */
+static void
+row_check(const Datum *values, const bool *nulls, void *arg)
+{
+	const DmSource *source = arg;
+	const ObjectsState *state = source->state;
+
+	if (!state->targets)
+	{
+		source->check(values, nulls, source->check_arg);
+		return;
+	}
+	for (int i = 0; i < state->spec.desc->natts; i++)
+	{
+		state->values[state->targets[i]] = values[i];
+		state->nulls[state->targets[i]] = nulls[i];
+	}
+	source->check(state->values, state->nulls, source->check_arg);
+}
+
 /*
  * Prepares the scan. Every column is named outright, so that none is taken for one of the special columns (_file and
  * the like) of foreign tables.
@@ -77,6 +99,14 @@ objects_bind(DmSource *source)
 		desc = scan_desc_in_order(source->wanted);
 	state->spec.desc = desc;
 	state->spec.all_needed = true;
+	if (source->check)
+	{
+		state->spec.check = row_check;
+		state->spec.check_arg = source;
+		state->values = palloc0(sizeof(Datum) * source->wanted->natts);
+		state->nulls = palloc(sizeof(bool) * source->wanted->natts);
+		memset(state->nulls, true, sizeof(bool) * source->wanted->natts);
+	}
 	state->spec.field_names = palloc0(Max(desc->natts, 1) * sizeof(char *));
 	for (int i = 0; i < desc->natts; i++)
 		state->spec.field_names[i] = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));

@@ -74,6 +74,9 @@ typedef struct DmObjScanSpec
 	TimestampTz as_of;
 	TupleDesc desc;		/* the rows' shape; dropped attributes are NULL */
 	char **field_names; /* header name of each attribute, or NULL for the attribute's own name */
+	/* Raises for values, in the shape of desc, that must not be; NULL: nothing does. With it NULL passes in any column. */
+	void (*check)(const Datum *values, const bool *nulls, void *arg);
+	void *check_arg;
 	bool whole_records; /* JSON: each record is the value of the only column */
 	char **paths;		/* JSON: path of each attribute, or NULL for the member of its name */
 	Bitmapset *hive;	/* attnums (from 1) of partition columns, whose values stand in the keys (hive.h) */

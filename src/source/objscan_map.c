@@ -115,6 +115,8 @@ map_attribute(DmObjMap *map, const DmObjScanSpec *spec, int i)
 	if (needed)
 	{
 		dm_converter_init(&map->converters[i], attribute);
+		if (spec->check)
+			map->converters[i].input.fn_strict = true; /* it is not called for NULL */
 		set_format(&map->converters[i], attribute, &spec->tweaks);
 		map->ntargets++;
 	}

@@ -176,4 +176,6 @@ dm_objscan_convert(DmObjScan *scan, Datum *values, bool *isnull)
 		convert_csv(scan, values, isnull);
 	if (scan->map->nspecials > 0)
 		fill_specials(scan, values, isnull);
+	if (scan->spec.check)
+		scan->spec.check(values, isnull, scan->spec.check_arg);
 }

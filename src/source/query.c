@@ -58,6 +58,8 @@ typedef struct RowReceiver
 	TupleTableSlot *slot; /* of the wanted shape */
 	MemoryContext row;	  /* reset after each row */
 	int64 rows;
+	bool in_row; /* an error is of the row that is being put into the wanted shape */
+	int column;	 /* ... and of this one of it, -1: of none */
 	DmProgress reported;
 } RowReceiver;
 
@@ -258,6 +260,8 @@ query_bind(DmSource *source)
 			continue;
 		offered = dm_source_attribute(source->offered, NameStr(attribute->attname));
 		cast = dm_assign_init(&state->assigns[state->ncolumns], offered, attribute);
+		if (source->check)
+			state->assigns[state->ncolumns].function.fn_strict = true; /* it is not called for NULL */
 		appendStringInfo(
 			&sql, "%ss.%s%s", state->ncolumns > 0 ? ", " : "", quote_identifier(NameStr(attribute->attname)), cast);
 		state->targets[state->ncolumns++] = i;
@@ -274,6 +278,22 @@ report_progress(RowReceiver *receiver)
 	dm_progress_advance(&receiver->reported, &(DmProgress){.rows = receiver->rows});
 }
 
+/* Says which row and column an error came from. */
+static void
+row_error_context(void *arg)
+{
+	const RowReceiver *receiver = arg;
+
+	if (!receiver->in_row)
+		return;
+	if (receiver->column < 0)
+		errcontext("row " INT64_FORMAT " of the source", receiver->rows);
+	else
+		errcontext("row " INT64_FORMAT " of the source, column %s",
+				   receiver->rows,
+				   NameStr(TupleDescAttr(receiver->source->wanted, receiver->column)->attname));
+}
+
 /* Takes one row from the executor: puts it into the wanted shape and calls each(). Always wants more. */
 static bool
 receive_row(TupleTableSlot *row, DestReceiver *self)
@@ -283,18 +303,24 @@ receive_row(TupleTableSlot *row, DestReceiver *self)
 	TupleTableSlot *slot = receiver->slot;
 	MemoryContext caller = MemoryContextSwitchTo(receiver->row);
 
+	if (++receiver->rows % DM_REPORT_ROWS == 0)
+		report_progress(receiver);
 	slot_getallattrs(row);
 	ExecClearTuple(slot);
+	receiver->in_row = true;
 	for (int i = 0; i < state->ncolumns; i++)
 	{
 		int target = state->targets[i];
 
+		receiver->column = target;
 		slot->tts_isnull[target] = row->tts_isnull[i];
 		slot->tts_values[target] = dm_assign_apply(&state->assigns[i], row->tts_values[i], row->tts_isnull[i]);
 	}
 	ExecStoreVirtualTuple(slot);
-	if (++receiver->rows % DM_REPORT_ROWS == 0)
-		report_progress(receiver);
+	receiver->column = -1;
+	if (receiver->source->check)
+		receiver->source->check(slot->tts_values, slot->tts_isnull, receiver->source->check_arg);
+	receiver->in_row = false;
 	receiver->each(slot, receiver->arg);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(receiver->row);
@@ -382,6 +408,7 @@ query_run(DmSource *source, DmSourceEach each, void *arg)
 {
 	QueryState *state = source->state;
 	RowReceiver *receiver = receiver_make(source, each, arg);
+	ErrorContextCallback callback = {error_context_stack, row_error_context, receiver};
 	SPIExecuteOptions options = {.read_only = true, .dest = &receiver->pub};
 	SPIPlanPtr plan;
 	MemoryContext caller = CurrentMemoryContext;
@@ -396,7 +423,9 @@ query_run(DmSource *source, DmSourceEach each, void *arg)
 	if (source->kind == DM_SOURCE_QUERY && dm_receipt_is_open())
 		relations = MemoryContextStrdup(caller, relations_json(plan));
 	rejected = dm_receipt_rejected();
+	error_context_stack = &callback;
 	result = SPI_execute_plan_extended(plan, &options);
+	error_context_stack = callback.previous;
 	source->rejected = dm_receipt_rejected() - rejected; /* by foreign tables in the query */
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));

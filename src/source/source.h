@@ -23,6 +23,9 @@ typedef enum DmSourceKind
 	DM_SOURCE_OBJECTS
 } DmSourceKind;
 
+/* Raises for a row, in the shape of what is wanted, that must not be. */
+typedef void (*DmSourceCheck)(const Datum *values, const bool *nulls, void *arg);
+
 typedef struct DmSource
 {
 	DmSourceKind kind;
@@ -33,6 +36,12 @@ typedef struct DmSource
 	TupleDesc wanted; /* set by dm_source_bind */
 	int64 rejected;	  /* see dm_source_rejected */
 	void *state;	  /* of its kind */
+	/*
+	 * NULL if there is none; else set before dm_source_bind(), and then NULL passes whatever its column's type. For objects
+	 * it is called where values are converted: what it raises is an error of that row, which on_error may reject.
+	 */
+	DmSourceCheck check;
+	void *check_arg;
 } DmSource;
 
 /* Called for each row, in a memory context that is reset after it. The slot and its values live until it returns. */
