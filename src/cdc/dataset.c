@@ -91,23 +91,39 @@ dm_dataset_parse(const char *target)
 void
 dm_dataset_lock(const RangeVar *target)
 {
-	Oid locked = InvalidOid;
-	Oid relid = RangeVarGetRelid(target, NoLock, true);
+	bool name_is_locked = false;
 
 	dm_running_check(target);
-	if (!OidIsValid(relid))
+	for (;;)
 	{
-		char *qualified = psprintf("%s.%s", target->schemaname, target->relname);
-		uint32 hash = DatumGetUInt32(hash_any((unsigned char *) qualified, strlen(qualified)));
+		Oid relid = RangeVarGetRelid(target, NoLock, true);
 
-		LockDatabaseObject(dm_catalog_extension(), (Oid) hash, LOCK_OF_NAME, AccessExclusiveLock);
-		relid = RangeVarGetRelid(target, NoLock, true);
-	}
-	while (OidIsValid(relid) && relid != locked)
-	{
-		LockDatabaseObject(dm_catalog_extension(), relid, LOCK_OF_TABLE, AccessExclusiveLock);
-		locked = relid;
-		relid = RangeVarGetRelid(target, NoLock, true);
+		if (OidIsValid(relid))
+		{
+			Oid found;
+
+			LockDatabaseObject(dm_catalog_extension(), relid, LOCK_OF_TABLE, AccessExclusiveLock);
+			/* waits for somebody who is dropping it */
+			found = RangeVarGetRelid(target, AccessShareLock, true);
+			if (found == relid)
+				return;
+			/* locks are taken in this order only */
+			if (OidIsValid(found))
+				UnlockRelationOid(found, AccessShareLock);
+			UnlockDatabaseObject(dm_catalog_extension(), relid, LOCK_OF_TABLE, AccessExclusiveLock);
+		}
+		else
+		{
+			char *qualified = psprintf("%s.%s", target->schemaname, target->relname);
+
+			if (name_is_locked)
+				return;
+			LockDatabaseObject(dm_catalog_extension(),
+							   hash_bytes((unsigned char *) qualified, strlen(qualified)),
+							   LOCK_OF_NAME,
+							   AccessExclusiveLock);
+			name_is_locked = true;
+		}
 	}
 }
 

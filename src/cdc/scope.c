@@ -85,22 +85,22 @@ scope_parse(const char *scope)
 {
 	List *statements = raw_parser(scope, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt);
-	Node *first = select->targetList ? linitial_node(ResTarget, select->targetList)->val : NULL;
+	ResTarget *first = select->targetList ? linitial_node(ResTarget, select->targetList) : NULL;
 
-	if (is_star(first) || list_length(select->targetList) != 1 || select->fromClause || select->whereClause ||
-		select->groupClause || select->havingClause || select->windowClause || select->sortClause ||
-		select->limitCount || select->limitOffset || select->distinctClause || select->lockingClause ||
-		select->op != SETOP_NONE)
+	if (!first || first->name || is_star(first->val) || list_length(select->targetList) != 1 ||
+		select->fromClause || select->whereClause || select->groupClause || select->havingClause ||
+		select->windowClause || select->sortClause || select->limitCount || select->limitOffset ||
+		select->distinctClause || select->lockingClause || select->op != SETOP_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("scope must be one condition"),
 				 errhint("For example options => '{\"scope\": \"region = ''EU''\"}'.")));
-	return first;
+	return first->val;
 }
 
 /* Is it a star, which only the list of a SELECT may have? (transformExpr() would take it for a name.) */
 static bool
 is_star(const Node *node)
 {
-	return node && IsA(node, ColumnRef) && IsA(llast(castNode(ColumnRef, node)->fields), A_Star);
+	return IsA(node, ColumnRef) && IsA(llast(castNode(ColumnRef, node)->fields), A_Star);
 }

@@ -8,7 +8,7 @@ CREATE FUNCTION cdc_opt.m(options text, source text DEFAULT 'SELECT 1 AS id, 1 A
 DECLARE
   result text;
 BEGIN
-  SELECT format('%s inserted', inserted) INTO result FROM datamill.cdc_merge('cdc_opt.d', source, '{id}', '2020-01-01', mode, options::jsonb);
+  SELECT format('%s inserted', inserted) INTO result FROM datamill.cdc_merge('cdc_opt.d', source, '{id}', CASE WHEN mode = 'feed' THEN now() ELSE '2020-01-01' END, mode, options::jsonb);
   PERFORM datamill.drop_dataset('cdc_opt.d');
   RETURN result;
 EXCEPTION WHEN OTHERS THEN
