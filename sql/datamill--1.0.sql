@@ -7,6 +7,20 @@ CREATE SCHEMA datamill;
 COMMENT ON SCHEMA datamill IS 'Functions, tables and views of extension datamill.';
 GRANT USAGE ON SCHEMA datamill TO PUBLIC;
 
+---------------------------------------------------------------- base
+
+CREATE TYPE datamill.role;
+CREATE FUNCTION datamill.role_in(pg_catalog.cstring) RETURNS datamill.role AS 'MODULE_PATHNAME', 'dm_role_in_sql' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION datamill.role_out(datamill.role) RETURNS pg_catalog.cstring AS 'MODULE_PATHNAME', 'dm_role_out_sql' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION datamill.role_in(pg_catalog.cstring) IS 'Input of type datamill.role.';
+COMMENT ON FUNCTION datamill.role_out(datamill.role) IS 'Output of type datamill.role.';
+CREATE TYPE datamill.role (INPUT = datamill.role_in, OUTPUT = datamill.role_out, LIKE = pg_catalog.oid, CATEGORY = 'N');
+COMMENT ON TYPE datamill.role IS
+  'A role, as regrole has it, that a dump can be restored without: a name that is no role here becomes an OID that no role has, another one for each name.';
+CREATE CAST (datamill.role AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (datamill.role AS pg_catalog.regrole) WITHOUT FUNCTION;
+CREATE CAST (pg_catalog.regrole AS datamill.role) WITHOUT FUNCTION AS ASSIGNMENT;
+
 ---------------------------------------------------------------- fdw
 
 CREATE FUNCTION datamill.s3_fdw_handler() RETURNS pg_catalog.fdw_handler
@@ -48,7 +62,7 @@ CREATE TABLE datamill.receipt_log (
   outputs jsonb NOT NULL,
   started_at timestamptz NOT NULL,
   finished_at timestamptz NOT NULL,
-  owner regrole NOT NULL,
+  owner datamill.role NOT NULL,
   run_id bigint,
   code text,
   metadata jsonb NOT NULL DEFAULT '{}'
@@ -61,10 +75,10 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.receipt_log', '');
 SELECT pg_catalog.pg_extension_config_dump('datamill.receipt_log_receipt_no_seq', '');
 
 CREATE VIEW datamill.receipts WITH (security_barrier) AS
-SELECT r.receipt_no, r.id, r.kind, r.definition, r.arguments, r.inputs, r.outputs, r.started_at, r.finished_at, r.owner, r.run_id,
+SELECT r.receipt_no, r.id, r.kind, r.definition, r.arguments, r.inputs, r.outputs, r.started_at, r.finished_at, r.owner::pg_catalog.regrole AS owner, r.run_id,
   r.code, r.metadata
 FROM datamill.receipt_log r
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = r.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
+WHERE pg_catalog.pg_has_role(r.owner, 'USAGE');
 GRANT SELECT ON datamill.receipts TO PUBLIC;
 COMMENT ON VIEW datamill.receipts IS
   'What each operation read and wrote, for the roles that the caller is a member of. id is sha256 over kind, definition, code, arguments and inputs: the same work on the same bytes has the same id. code: sha256 of what a job executes (definition in datamill.jobs), NULL for others. inputs: uri, etag, version, sha256 (of the bytes as stored), size in bytes, rows, server. outputs: uri and counts. run_id: the run of a job that it was written in, or NULL. metadata: what the run recorded with record_metadata().';
@@ -100,7 +114,7 @@ CREATE TABLE datamill.reject_log (
   record text NOT NULL,
   record_cut boolean NOT NULL,
   rejected_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-  owner regrole NOT NULL,
+  owner datamill.role NOT NULL,
   receipt text,
   receipt_serial bigint,
   transaction xid8
@@ -114,9 +128,9 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.reject_log_reject_no_seq', 
 
 CREATE VIEW datamill.rejects WITH (security_barrier) AS
 SELECT r.reject_no, r.object, r.row_no, r.line_no, r.byte_offset, r.column_name, r.sqlstate, r.message, r.record, r.record_cut,
-  r.rejected_at, r.owner, r.receipt
+  r.rejected_at, r.owner::pg_catalog.regrole AS owner, r.receipt
 FROM datamill.reject_log r
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = r.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
+WHERE pg_catalog.pg_has_role(r.owner, 'USAGE');
 GRANT SELECT ON datamill.rejects TO PUBLIC;
 COMMENT ON VIEW datamill.rejects IS
   'Rows of objects that on_error quarantine put aside, for the roles that the caller is a member of: object, row (of data, from 1), line and byte offset (of the uncompressed object), column, SQLSTATE, message, the record (its first 1,000 bytes; record_cut tells), when, by which role, and the receipt of the load, or NULL for a plain query.';
@@ -145,7 +159,7 @@ CREATE TABLE datamill.load_catalog (
   rows bigint NOT NULL,
   loaded_at timestamptz NOT NULL,
   receipt text NOT NULL,
-  loaded_by regrole NOT NULL,
+  loaded_by datamill.role NOT NULL,
   PRIMARY KEY (target, target_type, bucket, key, etag)
 );
 REVOKE ALL ON datamill.load_catalog FROM PUBLIC;
@@ -156,10 +170,9 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.load_catalog',
   'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = load_catalog.target AND c.reltype = load_catalog.target_type)');
 
 CREATE VIEW datamill.loaded_objects WITH (security_barrier) AS
-SELECT l.target, l.bucket, l.key, l.etag, l.version, l.size, l.rows, l.loaded_at, l.receipt, l.loaded_by
+SELECT l.target, l.bucket, l.key, l.etag, l.version, l.size, l.rows, l.loaded_at, l.receipt, l.loaded_by::pg_catalog.regrole AS loaded_by
 FROM datamill.load_catalog l JOIN pg_catalog.pg_class c ON c.oid = l.target AND c.reltype = l.target_type
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o
-              WHERE o.oid IN (c.relowner, l.loaded_by) AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role(l.loaded_by, 'USAGE');
 GRANT SELECT ON datamill.loaded_objects TO PUBLIC;
 COMMENT ON VIEW datamill.loaded_objects IS
   'The ledger of load(): one row an object and content (etag) that was loaded into a table, for members of the table''s owner and of the role that loaded it. rows counts a forced repetition again.';
@@ -228,12 +241,19 @@ CREATE TABLE datamill.dataset_catalog (
   sensitive_history_table regclass,
   sensitive_versions_view regclass,
   pruned_through timestamptz,
-  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-  owner regrole NOT NULL
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 REVOKE ALL ON datamill.dataset_catalog FROM PUBLIC;
+CREATE FUNCTION datamill.dataset_is_whole(id bigint) RETURNS boolean LANGUAGE sql STABLE STRICT
+BEGIN ATOMIC
+  SELECT EXISTS (SELECT FROM datamill.dataset_catalog d WHERE d.dataset_id = dataset_is_whole.id
+    AND NOT EXISTS (SELECT FROM pg_catalog.unnest(ARRAY[d.current_table, d.history_table, d.feed_table, d.sensitive_table, d.sensitive_history_table]::pg_catalog.oid[]) t (oid)
+      WHERE t.oid IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.oid)));
+END;
+COMMENT ON FUNCTION datamill.dataset_is_whole(bigint) IS 'Are all tables of the dataset there? For dumps.';
 COMMENT ON TABLE datamill.dataset_catalog IS 'Rows behind datamill.datasets; written by the library only.';
-SELECT pg_catalog.pg_extension_config_dump('datamill.dataset_catalog', '');
+-- What belongs to a dropped table is not dumped: elsewhere another table might have its OID. As soon as one of its tables is gone, a dataset is none any more.
+SELECT pg_catalog.pg_extension_config_dump('datamill.dataset_catalog', 'WHERE datamill.dataset_is_whole(dataset_id)');
 SELECT pg_catalog.pg_extension_config_dump('datamill.dataset_catalog_dataset_id_seq', '');
 
 CREATE TABLE datamill.feed_catalog (
@@ -242,7 +262,7 @@ CREATE TABLE datamill.feed_catalog (
 );
 REVOKE ALL ON datamill.feed_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.feed_catalog IS 'Options of mode feed that the first merge of a dataset gave; written by the library only.';
-SELECT pg_catalog.pg_extension_config_dump('datamill.feed_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.feed_catalog', 'WHERE datamill.dataset_is_whole(dataset_id)');
 
 CREATE TABLE datamill.feed_truncate_catalog (
   dataset_id bigint NOT NULL REFERENCES datamill.dataset_catalog ON DELETE CASCADE,
@@ -252,7 +272,7 @@ CREATE TABLE datamill.feed_truncate_catalog (
 );
 REVOKE ALL ON datamill.feed_truncate_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.feed_truncate_catalog IS 'Truncates of feeds, which end the versions of all keys; written by the library only.';
-SELECT pg_catalog.pg_extension_config_dump('datamill.feed_truncate_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.feed_truncate_catalog', 'WHERE datamill.dataset_is_whole(dataset_id)');
 
 CREATE TYPE datamill.pg_lsn_range AS RANGE (subtype = pg_catalog.pg_lsn, multirange_type_name = datamill.pg_lsn_multirange);
 COMMENT ON TYPE datamill.pg_lsn_range IS 'Ranges of pg_lsn: type of column valid of a feed whose sequence is a pg_lsn.';
@@ -271,10 +291,9 @@ SELECT d.dataset_id, d.current_table, d.history_table, d.versions_view, d.change
   coalesce(d.settings->'kinds', '{}') AS kinds, coalesce(d.settings->'sensitive', '[]') AS sensitive, d.sensitive_table,
   d.sensitive_history_table, d.sensitive_versions_view, coalesce(d.settings->>'history_partition', 'none') AS history_partition,
   coalesce(d.settings->>'history_index', 'none') AS history_index, coalesce(d.settings->'names', '{}') AS names,
-  d.pruned_through, d.created_at, d.owner
-FROM datamill.dataset_catalog d
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid = d.owner AND pg_catalog.pg_has_role(o.oid, 'USAGE'))
-  AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = d.current_table);
+  d.pruned_through, d.created_at, c.relowner::pg_catalog.regrole AS owner
+FROM datamill.dataset_catalog d JOIN pg_catalog.pg_class c ON c.oid = d.current_table
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 GRANT SELECT ON datamill.datasets TO PUBLIC;
 COMMENT ON VIEW datamill.datasets IS
   'Targets that cdc_merge keeps, for the roles that the caller is a member of: their tables, views, key columns and settings. pruned_through: history lacks versions that ended up to then (a date: its midnight in UTC).';
@@ -297,20 +316,19 @@ CREATE TABLE datamill.merge_catalog (
   receipt text NOT NULL,
   started_at timestamptz NOT NULL,
   finished_at timestamptz NOT NULL,
-  merged_by regrole NOT NULL
+  merged_by datamill.role NOT NULL
 );
 CREATE INDEX merge_catalog_dataset_idx ON datamill.merge_catalog (dataset_id, merge_id);
 REVOKE ALL ON datamill.merge_catalog FROM PUBLIC;
 COMMENT ON TABLE datamill.merge_catalog IS 'Rows behind datamill.merges; written by the library only.';
-SELECT pg_catalog.pg_extension_config_dump('datamill.merge_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('datamill.merge_catalog', 'WHERE datamill.dataset_is_whole(dataset_id)');
 SELECT pg_catalog.pg_extension_config_dump('datamill.merge_catalog_merge_id_seq', '');
 
 CREATE VIEW datamill.merges WITH (security_barrier) AS
 SELECT m.merge_id, d.current_table AS dataset, m.effective, m.effective_day, m.mode, m.source, m.inserted, m.updated,
-  m.deleted, m.unchanged, m.missing, m.rejected, m.refreshed, m.live_rows, m.receipt, m.started_at, m.finished_at, m.merged_by
-FROM datamill.merge_catalog m JOIN datamill.dataset_catalog d USING (dataset_id)
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles o
-              WHERE o.oid IN (d.owner, m.merged_by) AND pg_catalog.pg_has_role(o.oid, 'USAGE'));
+  m.deleted, m.unchanged, m.missing, m.rejected, m.refreshed, m.live_rows, m.receipt, m.started_at, m.finished_at, m.merged_by::pg_catalog.regrole AS merged_by
+FROM datamill.merge_catalog m JOIN datamill.dataset_catalog d USING (dataset_id) JOIN pg_catalog.pg_class c ON c.oid = d.current_table
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role(m.merged_by, 'USAGE');
 GRANT SELECT ON datamill.merges TO PUBLIC;
 COMMENT ON VIEW datamill.merges IS
   'One row a merge of a dataset whose owner, or whose merging role, the caller is a member of. effective is the argument; effective_day the date stored where the dataset keeps dates; refreshed the unchanged rows whose untracked columns were brought up to date; live_rows the rows of current after it.';
@@ -418,7 +436,7 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.pool_catalog', $$WHERE name
 CREATE TABLE datamill.job_catalog (
   job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text NOT NULL,
-  owner regrole NOT NULL,
+  owner datamill.role NOT NULL,
   body text NOT NULL,
   schedule text,
   timezone text NOT NULL,
@@ -435,7 +453,7 @@ CREATE TABLE datamill.job_catalog (
   arguments jsonb NOT NULL,
   pinned jsonb,
   pipeline text,
-  pipeline_owner regrole,
+  pipeline_owner datamill.role,
   expect text[],
   state text NOT NULL DEFAULT 'active',
   state_reason text,
@@ -488,7 +506,7 @@ CREATE TABLE datamill.run_catalog (
   run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   job_id bigint NOT NULL,
   name text NOT NULL,
-  owner regrole NOT NULL,
+  owner datamill.role NOT NULL,
   scheduled_time timestamptz NOT NULL,
   attempt integer NOT NULL DEFAULT 1,
   trigger text NOT NULL,
@@ -528,7 +546,7 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.run_catalog_run_id_seq', ''
 CREATE TABLE datamill.event_log (
   event_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   event text NOT NULL,
-  owner regrole NOT NULL,
+  owner datamill.role NOT NULL,
   job_id bigint,
   run_id bigint,
   payload jsonb NOT NULL DEFAULT '{}',
@@ -544,7 +562,7 @@ SELECT pg_catalog.pg_extension_config_dump('datamill.event_log_event_no_seq', ''
 CREATE TABLE datamill.notifier_catalog (
   notifier_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text NOT NULL,
-  owner regrole NOT NULL,
+  owner datamill.role NOT NULL,
   kind text NOT NULL,
   config jsonb NOT NULL,
   repeat_after interval NOT NULL,
@@ -614,7 +632,7 @@ GRANT SELECT ON datamill.pools TO PUBLIC;
 COMMENT ON VIEW datamill.pools IS 'Pools, which limit how many runs go on at once: how many a pool allows (slots) and how many go on (used).';
 
 CREATE VIEW datamill.jobs WITH (security_barrier) AS
-SELECT j.job_id, j.name, j.owner, j.body, j.schedule, j.timezone,
+SELECT j.job_id, j.name, j.owner::pg_catalog.regrole AS owner, j.body, j.schedule, j.timezone,
   ARRAY(SELECT u.name FROM datamill.dependency_catalog d JOIN datamill.job_catalog u ON u.job_id = d.upstream_id
         WHERE d.job_id = j.job_id ORDER BY u.name) AS after,
   j.watch, j.when_sql, j.overlap, j.missed, j.catchup, j.timeout, j.retries, j.backoff, j.suspend_after, j.pool, j.arguments, j.expect,
@@ -626,7 +644,7 @@ COMMENT ON VIEW datamill.jobs IS
   'Jobs of the roles that the caller is a member of: what they run, when, their policies, state (active, paused, suspended, broken) with its reason, failures in a row, when they are next due, and until when they wait after a crash (not_before).';
 
 CREATE VIEW datamill.runs WITH (security_barrier) AS
-SELECT r.run_id, r.job_id, r.name, r.owner, r.scheduled_time, r.attempt, r.trigger, r.state, r.reason, r.arguments, r.queued_at, r.not_before,
+SELECT r.run_id, r.job_id, r.name, r.owner::pg_catalog.regrole AS owner, r.scheduled_time, r.attempt, r.trigger, r.state, r.reason, r.arguments, r.queued_at, r.not_before,
   r.started_at, r.finished_at, r.finished_at - r.started_at AS duration, r.pid, r.sqlstate, r.message, r.detail, r.commands, r.result,
   r.cpu_seconds, r.peak_memory,
   ARRAY(SELECT c.id FROM datamill.receipt_log c WHERE c.run_id = r.run_id ORDER BY c.receipt_no) AS receipts
@@ -637,7 +655,7 @@ COMMENT ON VIEW datamill.runs IS
   'Runs of the jobs of the roles that the caller is a member of: state (queued, starting, running, succeeded, failed, crashed, cancelled, skipped, timed_out) with its reason, times, error (sqlstate, message, detail), the command tags of its statements, the rows of the last one that returned any as a jsonb array (result; at most 100 rows), CPU seconds and the peak of resident memory (bytes) of its process, and ids of its receipts. They stay when the job is dropped, for datamill.run_retention.';
 
 CREATE VIEW datamill.next_runs WITH (security_barrier) AS
-SELECT j.job_id, j.name, j.owner, j.schedule, j.timezone, GREATEST(j.next_due, j.not_before) AS next_due, j.next_due AT TIME ZONE j.timezone AS local_time
+SELECT j.job_id, j.name, j.owner::pg_catalog.regrole AS owner, j.schedule, j.timezone, GREATEST(j.next_due, j.not_before) AS next_due, j.next_due AT TIME ZONE j.timezone AS local_time
 FROM datamill.job_catalog j
 WHERE j.state = 'active' AND j.next_due IS NOT NULL
   AND pg_catalog.pg_has_role(j.owner, 'USAGE');
@@ -656,7 +674,7 @@ COMMENT ON FUNCTION datamill.process_slots() IS
   'Processes that runs may have at once in the server (datamill.max_runs), how many they have, and how many of these in this database.';
 
 CREATE VIEW datamill.late_job_catalog AS
-SELECT j.job_id, j.name, j.owner, j.state, e.expected_at, pg_catalog.now() - e.expected_at AS late_by, s.last_success,
+SELECT j.job_id, j.name, j.owner::pg_catalog.regrole AS owner, j.state, e.expected_at, pg_catalog.now() - e.expected_at AS late_by, s.last_success,
   CASE
     WHEN j.state <> 'active' THEN 'the job is ' || j.state || COALESCE(': ' || j.state_reason, '')
     WHEN h.scheduler = 'not preloaded' THEN 'nothing starts jobs: datamill is not in shared_preload_libraries'
@@ -746,7 +764,7 @@ COMMENT ON FUNCTION datamill.status_page(text) IS
   'The jobs of the roles that the caller is a member of as one HTML document that needs nothing from elsewhere and has no script: those that are late, pipelines as a graph, and each job''s last runs, durations, next time, and why it is red.';
 
 CREATE VIEW datamill.events WITH (security_barrier) AS
-SELECT e.event_no, e.event, e.owner, e.job_id, e.run_id, e.payload, e.happened_at
+SELECT e.event_no, e.event, e.owner::pg_catalog.regrole AS owner, e.job_id, e.run_id, e.payload, e.happened_at
 FROM datamill.event_log e
 WHERE pg_catalog.pg_has_role(e.owner, 'USAGE');
 GRANT SELECT ON datamill.events TO PUBLIC;
@@ -754,7 +772,7 @@ COMMENT ON VIEW datamill.events IS
   'What happened to jobs of the roles that the caller is a member of: failure, recovered, success, suspended, broken, new_objects, late (only if a notifier is to tell of it); and what bodies told by emit().';
 
 CREATE VIEW datamill.watched_objects WITH (security_barrier) AS
-SELECT j.job_id, j.name, j.owner, w.uri, w.version, w.seen_at, w.run_id
+SELECT j.job_id, j.name, j.owner::pg_catalog.regrole AS owner, w.uri, w.version, w.seen_at, w.run_id
 FROM datamill.watch_catalog w JOIN datamill.job_catalog j USING (job_id)
 WHERE pg_catalog.pg_has_role(j.owner, 'USAGE');
 GRANT SELECT ON datamill.watched_objects TO PUBLIC;
@@ -835,7 +853,7 @@ COMMENT ON FUNCTION datamill.accept_jobs() IS
 CREATE VIEW datamill.lineage WITH (security_barrier) AS
 SELECT i.source, o.target, r.id AS receipt, r.receipt_no, r.kind, r.run_id,
   CASE r.kind WHEN 'job' THEN r.definition ELSE (SELECT n.name FROM datamill.runs n WHERE n.run_id = r.run_id) END AS job,
-  r.finished_at AS at, r.owner
+  r.finished_at AS at, r.owner::pg_catalog.regrole AS owner
 FROM datamill.receipts r
 CROSS JOIN LATERAL (SELECT x.value ->> 'uri' AS source FROM pg_catalog.jsonb_array_elements(r.inputs) x WHERE x.value ->> 'uri' <> 'query'
   UNION SELECT t.value #>> '{}' FROM pg_catalog.jsonb_path_query(r.inputs, '$[*] ? (@.uri == "query").metadata.relations[*]') t(value)) i
@@ -917,7 +935,7 @@ COMMENT ON FUNCTION datamill.emit(text, jsonb) IS
   'Notes an event of the current user, which starts the jobs that watch it (watch => ''event:name'') when the transaction commits; returns its number. Errors: 22023 a name of datamill''s own events.';
 
 CREATE VIEW datamill.notifiers WITH (security_barrier) AS
-SELECT n.name, n.owner, n.kind, n.config,
+SELECT n.name, n.owner::pg_catalog.regrole AS owner, n.kind, n.config,
   EXISTS (SELECT FROM datamill.notifier_secret_catalog s WHERE s.notifier_id = n.notifier_id) AS has_secret,
   n.database_id = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
     AND n.system_identifier = (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c) AS accepted,
@@ -929,14 +947,14 @@ COMMENT ON VIEW datamill.notifiers IS
   'Notifiers of the roles that the caller is a member of, without their secrets. accepted is false in a database that was restored or copied: accept_jobs() lets it send there.';
 
 CREATE VIEW datamill.subscriptions WITH (security_barrier) AS
-SELECT n.name AS notifier, n.owner, j.name AS job, s.event, s.template
+SELECT n.name AS notifier, n.owner::pg_catalog.regrole AS owner, j.name AS job, s.event, s.template
 FROM datamill.subscription_catalog s JOIN datamill.notifier_catalog n USING (notifier_id) LEFT JOIN datamill.job_catalog j USING (job_id)
 WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
 GRANT SELECT ON datamill.subscriptions TO PUBLIC;
 COMMENT ON VIEW datamill.subscriptions IS 'Which events of which job (NULL: all of the owner) go to which notifier, as notify_on() was told.';
 
 CREATE VIEW datamill.notifications WITH (security_barrier) AS
-SELECT o.notification_id, n.name AS notifier, n.owner, o.job, o.event, o.run_id, o.state, o.count, o.first_at, o.last_at, o.attempts,
+SELECT o.notification_id, n.name AS notifier, n.owner::pg_catalog.regrole AS owner, o.job, o.event, o.run_id, o.state, o.count, o.first_at, o.last_at, o.attempts,
   CASE WHEN o.state = 'pending' THEN o.next_attempt_at END AS next_attempt_at, o.sent_at, o.last_error
 FROM datamill.outbox_catalog o JOIN datamill.notifier_catalog n USING (notifier_id)
 WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');

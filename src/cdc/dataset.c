@@ -275,7 +275,6 @@ dm_dataset_store(DmDataset *dataset)
 				   TEXTOID,
 				   TEXTOID,
 				   OIDOID,
-				   OIDOID,
 				   TEXTOID,
 				   TEXTOID,
 				   TEXTARRAYOID,
@@ -283,8 +282,8 @@ dm_dataset_store(DmDataset *dataset)
 				   OIDOID,
 				   OIDOID,
 				   OIDOID};
-	Datum values[17] = {0};
-	char nulls[] = "                 ";
+	Datum values[16] = {0};
+	char nulls[] = "                ";
 	DmCatalogScope scope;
 	bool isnull;
 
@@ -296,31 +295,39 @@ dm_dataset_store(DmDataset *dataset)
 	values[5] = dm_names_to_array(dataset->untracked);
 	values[6] = CStringGetTextDatum(dataset->close_deletes ? "close" : "ignore");
 	values[7] = CStringGetTextDatum(dm_effective_type(dataset->effective_type)->name);
-	values[8] = ObjectIdGetDatum(GetUserId());
 	if (OidIsValid(dataset->feed))
 	{
-		values[9] = ObjectIdGetDatum(dataset->feed);
-		values[10] = CStringGetTextDatum(dataset->sequence_column);
-		values[11] = dataset->operation_column ? CStringGetTextDatum(dataset->operation_column) : (Datum) 0;
-		values[12] = dm_names_to_array(dataset->delete_values);
-		nulls[11] = dataset->operation_column ? ' ' : 'n';
+		values[8] = ObjectIdGetDatum(dataset->feed);
+		values[9] = CStringGetTextDatum(dataset->sequence_column);
+		values[10] = dataset->operation_column ? CStringGetTextDatum(dataset->operation_column) : (Datum) 0;
+		values[11] = dm_names_to_array(dataset->delete_values);
+		nulls[10] = dataset->operation_column ? ' ' : 'n';
 	}
 	else
-		memset(nulls + 9, 'n', 4);
-	values[13] = JsonbPGetDatum(dataset->stored_settings);
-	values[14] = ObjectIdGetDatum(dataset->sensitive);
-	values[15] = ObjectIdGetDatum(dataset->sensitive_history);
-	values[16] = ObjectIdGetDatum(dataset->views[2]);
+		memset(nulls + 8, 'n', 4);
+	values[12] = JsonbPGetDatum(dataset->stored_settings);
+	values[13] = ObjectIdGetDatum(dataset->sensitive);
+	values[14] = ObjectIdGetDatum(dataset->sensitive_history);
+	values[15] = ObjectIdGetDatum(dataset->views[2]);
 	if (!OidIsValid(dataset->sensitive))
-		memset(nulls + 14, 'n', 3);
+		memset(nulls + 13, 'n', 3);
 	dm_catalog_begin(&scope);
+	/* datasets whose table was dropped by itself */
+	if (!IsolationUsesXactSnapshot())
+		dm_catalog_execute("DELETE FROM datamill.dataset_catalog WHERE dataset_id IN (SELECT dataset_id FROM "
+						   "datamill.dataset_catalog d WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = "
+						   "d.current_table) FOR UPDATE SKIP LOCKED)",
+						   0,
+						   NULL,
+						   NULL,
+						   NULL);
 	dm_catalog_execute(
 		"INSERT INTO datamill.dataset_catalog (current_table, history_table, versions_view, "
-		"changes_view, keys, untracked, deletes, effective_type, owner, feed_table, sequence_column, "
+		"changes_view, keys, untracked, deletes, effective_type, feed_table, sequence_column, "
 		"operation_column, delete_values, settings, sensitive_table, sensitive_history_table, "
 		"sensitive_versions_view) VALUES ($1::regclass, $2::regclass, $3::regclass, $4::regclass, "
-		"$5, $6, $7, $8, $9::regrole, $10::regclass, $11, $12, $13, $14, $15::regclass, $16::regclass, "
-		"$17::regclass) RETURNING dataset_id",
+		"$5, $6, $7, $8, $9::regclass, $10, $11, $12, $13, $14::regclass, $15::regclass, "
+		"$16::regclass) RETURNING dataset_id",
 		lengthof(types),
 		types,
 		values,
