@@ -244,7 +244,7 @@ CREATE TABLE datamill.dataset_catalog (
   created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 REVOKE ALL ON datamill.dataset_catalog FROM PUBLIC;
-CREATE FUNCTION datamill.dataset_is_whole(id bigint) RETURNS boolean LANGUAGE sql STABLE STRICT
+CREATE FUNCTION datamill.dataset_is_whole(id bigint) RETURNS boolean LANGUAGE sql STABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
   SELECT EXISTS (SELECT FROM datamill.dataset_catalog d WHERE d.dataset_id = dataset_is_whole.id
     AND NOT EXISTS (SELECT FROM pg_catalog.unnest(ARRAY[d.current_table, d.history_table, d.feed_table, d.sensitive_table, d.sensitive_history_table]::pg_catalog.oid[]) t (oid)

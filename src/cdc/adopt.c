@@ -26,6 +26,7 @@
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
+#include "base/catalog.h"
 #include "base/compat.h"
 #include "base/names.h"
 #include "cdc/adopt.h"
@@ -35,8 +36,6 @@
 
 static List *partition_columns(Relation rel);
 static void key_add(Oid current, const DmDataset *dataset);
-static void table_check(Oid current, const DmDataset *dataset);
-static void keys_check(Oid current, const DmDataset *dataset);
 static void columns_add(Oid current, TupleDesc columns, const DmDataset *dataset, Datum effective, int64 merge_id);
 static bool row_rehash(const DmShape *shape, TupleTableSlot *new);
 
@@ -141,14 +140,20 @@ dm_dataset_adopt(const RangeVar *target, Oid current, DmDataset *dataset, Datum 
 
 	dataset->current = current;
 	dataset->distributed_by = dm_citus_column(current);
-	table_check(current, dataset);
+	dm_adopt_check_table(current, dataset);
+	if (dataset->settings.sensitive)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"sensitive\" is not for a table that is adopted"),
+				 errdetail("Its columns would have to leave the table."),
+				 errhint("Create a dataset of another name and merge from it.")));
 	dm_dataset_check_columns(columns, dataset);
-	keys_check(current, dataset);
+	dm_adopt_check_keys(current, dataset);
 	columns_add(current, columns, dataset, effective, merge_id);
 	if (!dm_adopt_has_key(current, dataset->keys))
 		key_add(current, dataset);
 	dm_dataset_history_create(target, "", columns, dataset);
-	dm_dataset_complete(target, dataset);
+	dm_dataset_complete(target, dataset, false);
 	if (dataset->distributed_by)
 	{
 		dm_citus_colocate(dataset);
@@ -156,6 +161,35 @@ dm_dataset_adopt(const RangeVar *target, Oid current, DmDataset *dataset, Datum 
 	}
 	UpdateActiveSnapshotCommandId();
 	return dataset->distributed_by ? dm_citus_rehash(dataset, effective, merge_id) : dm_dataset_rehash(dataset);
+}
+
+/* Raises 55000 if the table is another dataset's: its history, say. */
+void
+dm_adopt_check_free(Oid table)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(table)};
+	DmCatalogScope scope;
+	char *of = NULL;
+
+	dm_catalog_begin(&scope);
+	dm_catalog_execute(
+		"SELECT current_table::text FROM datamill.dataset_catalog WHERE $1 IN (history_table, feed_table, "
+		"sensitive_table, sensitive_history_table)",
+		lengthof(types),
+		types,
+		values,
+		NULL);
+	if (SPI_processed > 0)
+		of = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	dm_catalog_end(&scope);
+	if (of)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s belongs to dataset %s", dm_relation_name(table), of),
+				 errdetail("A merge into that dataset writes it."),
+				 errhint("Create a dataset of another name and merge from it.")));
 }
 
 /* Adds the primary key, which of a partitioned table has the columns of its partition key, too. */
@@ -178,8 +212,8 @@ key_add(Oid current, const DmDataset *dataset)
 }
 
 /* Raises for a table that cannot be a current table. */
-static void
-table_check(Oid current, const DmDataset *dataset)
+void
+dm_adopt_check_table(Oid current, const DmDataset *dataset)
 {
 	Relation rel = table_open(current, NoLock);
 	bool is_partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
@@ -205,18 +239,12 @@ table_check(Oid current, const DmDataset *dataset)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("row-level security hides rows of %s from the current user", dataset->name)));
-	if (dataset->settings.sensitive)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"sensitive\" is not for a table that is adopted"),
-				 errdetail("Its columns would have to leave the table."),
-				 errhint("Create a dataset of another name and merge from it.")));
 	table_close(rel, NoLock);
 }
 
 /* Raises for rows without a key or with the same one. */
-static void
-keys_check(Oid current, const DmDataset *dataset)
+void
+dm_adopt_check_keys(Oid current, const DmDataset *dataset)
 {
 	const char *keys = dm_names_quoted(dataset->keys);
 	const char *found = NULL;

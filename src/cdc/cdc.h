@@ -185,7 +185,8 @@ extern void dm_dataset_check_sensitive(const DmDataset *dataset);
 extern void dm_dataset_create(const RangeVar *target, TupleDesc columns, DmDataset *dataset);
 extern void dm_dataset_check_columns(TupleDesc columns, const DmDataset *dataset);
 extern char *dm_previous_definitions(const char *prefix, TupleDesc columns, const DmDataset *dataset);
-extern void dm_dataset_complete(const RangeVar *target, DmDataset *dataset);
+extern void dm_dataset_complete(const RangeVar *target, DmDataset *dataset, bool is_former);
+extern Oid dm_dataset_sibling(const RangeVar *target, const char *suffix);
 extern void dm_dataset_add_key(const DmDataset *dataset);
 extern void dm_dataset_index_history(const DmDataset *dataset, const DmSettings *before);
 extern void dm_dataset_history_create(const RangeVar *target, const char *suffix, TupleDesc columns,
@@ -195,6 +196,7 @@ extern void dm_dataset_execute(const char *sql);
 
 /* dataset_views.c */
 extern void dm_dataset_views_create(DmDataset *dataset, const DmKeptViews *kept);
+extern void dm_dataset_views_find(DmDataset *dataset);
 extern void dm_dataset_views_replace(DmDataset *dataset);
 extern DmKeptViews *dm_dataset_views_drop(const DmDataset *dataset);
 extern Oid dm_dataset_view(const DmDataset *dataset, int which);

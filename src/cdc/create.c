@@ -25,6 +25,7 @@
 #include "cdc/create.h"
 #include "cdc/feed_options.h"
 #include "cdc/json_option.h"
+#include "cdc/readopt.h"
 #include "cdc/target.h"
 #include "receipt/receipt.h"
 #include "rows/table_leaves.h"
@@ -45,8 +46,7 @@ static void table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *s
 						DmDataset *dataset);
 static void columns_error_context(void *arg);
 static TupleDesc columns_parse(const char *columns);
-static void adoption_log(const DmDataset *dataset, const DmCreateSpec *spec, int64 merge_id, Datum effective,
-						 int64 rows);
+static void adoption_log(const DmDataset *dataset, TimestampTz moment, int64 merge_id, Datum effective, int64 rows);
 
 /*
  * Sets keys, columns' roles and settings of a new dataset with these business columns, from the arguments that create
@@ -244,7 +244,9 @@ dm_dataset_create_empty(const DmCreateSpec *spec)
 					 errmsg("\"%s\" is a dataset already", spec->target),
 					 errhint("alter_dataset changes its settings.")));
 		dm_target_check_kind(current, spec->target);
-		if (adopt == 0 || (adopt < 0 && !dm_adopt_has_key(current, spec->keys)))
+		dm_adopt_check_free(current);
+		if (adopt == 0 || (adopt < 0 && !dm_adopt_has_key(current, spec->keys) &&
+						   !dm_dataset_is_former(current, &parsed->settings)))
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_TABLE),
 					 errmsg("\"%s\" exists and is not a dataset", spec->target),
@@ -318,6 +320,7 @@ table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *spec, const D
 {
 	Datum effective = dm_effective_make(dataset->effective_type, spec->effective);
 	int64 merge_id = dm_dataset_next_merge();
+	TimestampTz moment = spec->effective;
 	int64 rows;
 
 	if (!dm_relation_is_owned(current))
@@ -331,9 +334,17 @@ table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *spec, const D
 	if (TIMESTAMP_NOT_FINITE(spec->effective))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("the effective date must not be infinite")));
-	dm_dataset_define(name, dm_adopt_columns(current), spec->keys, options, dataset);
-	rows = dm_dataset_adopt(name, current, dataset, effective, merge_id);
-	adoption_log(dataset, spec, merge_id, effective, rows);
+	if (dm_dataset_is_former(current, &options->settings))
+	{
+		rows = dm_dataset_readopt(name, current, spec->keys, options, dataset, merge_id, &moment);
+		effective = dm_effective_make(dataset->effective_type, moment);
+	}
+	else
+	{
+		dm_dataset_define(name, dm_adopt_columns(current), spec->keys, options, dataset);
+		rows = dm_dataset_adopt(name, current, dataset, effective, merge_id);
+	}
+	adoption_log(dataset, moment, merge_id, effective, rows);
 }
 
 /* Makes the position of a syntax error one in the list of columns, and says what that is. */
@@ -405,7 +416,7 @@ columns_parse(const char *columns)
 
 /* Writes the adoption into the log of merges, as the first of the dataset, and its receipt. */
 static void
-adoption_log(const DmDataset *dataset, const DmCreateSpec *spec, int64 merge_id, Datum effective, int64 rows)
+adoption_log(const DmDataset *dataset, TimestampTz moment, int64 merge_id, Datum effective, int64 rows)
 {
 	bool is_date = dataset->effective_type == DATEOID;
 	DmReceipt *receipt = dm_receipt_begin("create_dataset", dataset->name, "{\"adopt\": true}");
@@ -418,7 +429,7 @@ adoption_log(const DmDataset *dataset, const DmCreateSpec *spec, int64 merge_id,
 	dm_receipt_output(receipt, &output);
 	values[0] = Int64GetDatum(merge_id);
 	values[1] = Int64GetDatum(dataset->id);
-	values[2] = TimestampTzGetDatum(spec->effective);
+	values[2] = TimestampTzGetDatum(moment);
 	values[3] = is_date ? effective : (Datum) 0;
 	values[4] = CStringGetTextDatum(dataset->name);
 	values[5] = Int64GetDatum(rows);

@@ -321,17 +321,16 @@ dm_dataset_store(DmDataset *dataset)
 						   NULL,
 						   NULL,
 						   NULL);
-	dm_catalog_execute(
-		"INSERT INTO datamill.dataset_catalog (current_table, history_table, versions_view, "
-		"changes_view, keys, untracked, deletes, effective_type, feed_table, sequence_column, "
-		"operation_column, delete_values, settings, sensitive_table, sensitive_history_table, "
-		"sensitive_versions_view) VALUES ($1::regclass, $2::regclass, $3::regclass, $4::regclass, "
-		"$5, $6, $7, $8, $9::regclass, $10, $11, $12, $13, $14::regclass, $15::regclass, "
-		"$16::regclass) RETURNING dataset_id",
-		lengthof(types),
-		types,
-		values,
-		nulls);
+	dm_catalog_execute("INSERT INTO datamill.dataset_catalog (current_table, history_table, versions_view, "
+					   "changes_view, keys, untracked, deletes, effective_type, feed_table, sequence_column, "
+					   "operation_column, delete_values, settings, sensitive_table, sensitive_history_table, "
+					   "sensitive_versions_view) VALUES ($1::regclass, $2::regclass, $3::regclass, $4::regclass, "
+					   "$5, $6, $7, $8, $9::regclass, $10, $11, $12, $13, $14::regclass, $15::regclass, "
+					   "$16::regclass) RETURNING dataset_id",
+					   lengthof(types),
+					   types,
+					   values,
+					   nulls);
 	dataset->id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	dm_catalog_end(&scope);
 }

@@ -38,6 +38,7 @@
 static void names_check(const char *column, const DmDataset *dataset);
 static void previous_check(Form_pg_attribute column);
 static TupleDesc points_columns(TupleDesc columns, const DmDataset *dataset);
+static void siblings_check(const RangeVar *target, const DmDataset *dataset);
 static void schema_create(const char *schema);
 static TupleDesc part_columns(TupleDesc columns, const DmDataset *dataset, bool sensitive);
 static void part_create(const RangeVar *target, const char *suffix, TupleDesc columns, const DmDataset *dataset);
@@ -48,8 +49,7 @@ static void feed_create(const RangeVar *target, TupleDesc columns, const DmDatas
 static void append_column_definitions(StringInfo sql, TupleDesc columns);
 static char *collation_name(Oid collation);
 static char *sibling(const RangeVar *target, const char *suffix);
-static Oid sibling_oid(const RangeVar *target, const char *suffix);
-static void index_drop_named(Oid table, const char *suffix);
+static Oid index_find(Oid table, const char *suffix);
 static void index_set(Oid table, const char *suffix, const char *definition, bool is_there, bool is_wanted);
 
 /*
@@ -62,32 +62,59 @@ dm_dataset_create(const RangeVar *target, TupleDesc columns, DmDataset *dataset)
 {
 	dm_dataset_check_columns(columns, dataset);
 	schema_create(target->schemaname);
+	siblings_check(target, dataset);
 	part_create(target, "", part_columns(columns, dataset, false), dataset);
 	if (dataset->settings.sensitive)
 		part_create(target, "_sensitive", part_columns(columns, dataset, true), dataset);
 	if (dataset->sequence_column)
 		feed_create(target, columns, dataset);
-	dm_dataset_complete(target, dataset);
+	dm_dataset_complete(target, dataset, false);
+}
+
+/* Raises 42P07 if a table or view beside the target has a name that the dataset needs. */
+static void
+siblings_check(const RangeVar *target, const DmDataset *dataset)
+{
+	static const char *const suffixes[] = {
+		"_history", "_versions", "_changes", "_sensitive", "_sensitive_history", "_sensitive_versions", "_feed"};
+
+	for (int i = 0; i < lengthof(suffixes); i++)
+	{
+		bool is_needed = i < 3 || (i < 6 ? dataset->settings.sensitive != NIL : dataset->sequence_column != NULL);
+
+		if (is_needed && OidIsValid(dm_dataset_sibling(target, suffixes[i])))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_TABLE),
+					 errmsg("dataset \"%s\" needs the name \"%s%s\", which is taken",
+							target->relname,
+							target->relname,
+							suffixes[i]),
+					 errhint("Drop or rename what has it: a dataset whose table was dropped by itself leaves its "
+							 "history.")));
+	}
 }
 
 /*
  * Finds the tables of the dataset by their names, creates its views and the indexes that its settings ask for, and
- * stores it.
+ * stores it. is_former: views and indexes may be there already.
  */
 void
-dm_dataset_complete(const RangeVar *target, DmDataset *dataset)
+dm_dataset_complete(const RangeVar *target, DmDataset *dataset, bool is_former)
 {
 	CommandCounterIncrement();
-	dataset->current = sibling_oid(target, "");
-	dataset->history = sibling_oid(target, "_history");
+	dataset->current = dm_dataset_sibling(target, "");
+	dataset->history = dm_dataset_sibling(target, "_history");
 	if (dataset->settings.sensitive)
 	{
-		dataset->sensitive = sibling_oid(target, "_sensitive");
-		dataset->sensitive_history = sibling_oid(target, "_sensitive_history");
+		dataset->sensitive = dm_dataset_sibling(target, "_sensitive");
+		dataset->sensitive_history = dm_dataset_sibling(target, "_sensitive_history");
 	}
 	if (dataset->sequence_column)
-		dataset->feed = sibling_oid(target, "_feed");
-	dm_dataset_views_create(dataset, NULL);
+		dataset->feed = dm_dataset_sibling(target, "_feed");
+	if (is_former)
+		dm_dataset_views_find(dataset);
+	else
+		dm_dataset_views_create(dataset, NULL);
 	dm_dataset_index_history(dataset, NULL);
 	CommandCounterIncrement();
 	dm_dataset_store(dataset);
@@ -145,26 +172,27 @@ dm_dataset_index_history(const DmDataset *dataset, const DmSettings *before)
 	}
 }
 
-/* Creates or drops an index of a table, or does nothing. */
+/* Creates an index of a table that is not there, drops one that was asked for and is not any more, or does nothing. */
 static void
-index_set(Oid table, const char *suffix, const char *definition, bool is_there, bool is_wanted)
+index_set(Oid table, const char *suffix, const char *definition, bool was_wanted, bool is_wanted)
 {
+	Oid index = index_find(table, suffix);
 	char *name = get_rel_name(table);
 
-	if (is_there == is_wanted)
-		return;
-	name = psprintf(
-		"%s%s", pnstrdup(name, pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(suffix))), suffix);
-	if (is_wanted)
+	if (is_wanted && !OidIsValid(index))
+	{
+		name = psprintf(
+			"%s%s", pnstrdup(name, pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(suffix))), suffix);
 		dm_dataset_execute(
 			psprintf("CREATE INDEX %s ON %s %s", quote_identifier(name), dm_relation_name(table), definition));
-	else
-		index_drop_named(table, suffix);
+	}
+	else if (was_wanted && !is_wanted && OidIsValid(index))
+		dm_dataset_execute(psprintf("DROP INDEX %s", dm_relation_name(index)));
 }
 
-/* Drops the index of a table whose name has this end: the table may have another name since the index was made. */
-static void
-index_drop_named(Oid table, const char *suffix)
+/* Returns the index of a table whose name has this end, since the table may have another name than when it was made; or InvalidOid. */
+static Oid
+index_find(Oid table, const char *suffix)
 {
 	Relation rel = table_open(table, AccessShareLock);
 	List *indexes = RelationGetIndexList(rel);
@@ -176,11 +204,9 @@ index_drop_named(Oid table, const char *suffix)
 		char *name = get_rel_name(lfirst_oid(cell));
 
 		if (name && strlen(name) >= strlen(suffix) && strcmp(name + strlen(name) - strlen(suffix), suffix) == 0)
-		{
-			dm_dataset_execute(psprintf("DROP INDEX %s", dm_relation_name(lfirst_oid(cell))));
-			return;
-		}
+			return lfirst_oid(cell);
 	}
+	return InvalidOid;
 }
 
 /* Raises unless the source's columns can make a dataset: keys among them and sortable, names free. */
@@ -500,8 +526,9 @@ sibling(const RangeVar *target, const char *suffix)
 }
 
 /* Returns the OID of the target or of a relation beside it. */
-static Oid
-sibling_oid(const RangeVar *target, const char *suffix)
+/* Returns the relation beside the target whose name has this end, or InvalidOid. */
+Oid
+dm_dataset_sibling(const RangeVar *target, const char *suffix)
 {
 	return get_relname_relid(psprintf("%s%s", target->relname, suffix),
 							 get_namespace_oid(target->schemaname, false));

@@ -30,6 +30,8 @@ typedef struct ViewColumns
 /* Creates one view: create is the statement up to AS. */
 typedef void (*ViewCreate)(const DmDataset *dataset, const ViewColumns *columns, const char *create);
 
+static const char *const suffixes[DM_VIEWS] = {"_versions", "_changes", "_sensitive_versions"};
+
 static void views_make(DmDataset *dataset, const DmKeptViews *kept, const char *verb);
 static char *options_read(Oid view);
 static List *statements_read(Oid view, const char *name);
@@ -58,6 +60,16 @@ dm_dataset_views_create(DmDataset *dataset, const DmKeptViews *kept)
 		dm_dataset_execute(lfirst(cell));
 	CommandCounterIncrement();
 	dm_dataset_refresh_views(dataset);
+}
+
+/* Takes views that stand beside the current table, by their names, for those of the dataset, and makes those that are lacking. */
+void
+dm_dataset_views_find(DmDataset *dataset)
+{
+	for (int i = 0; i < DM_VIEWS; i++)
+		dataset->views[i] = get_relname_relid(psprintf("%s%s", get_rel_name(dataset->current), suffixes[i]),
+											  get_rel_namespace(dataset->current));
+	dm_dataset_views_replace(dataset);
 }
 
 /* Gives the views of a dataset the columns that its tables have now, in place; those that others dropped are made again. */
@@ -129,7 +141,6 @@ static void
 views_make(DmDataset *dataset, const DmKeptViews *kept, const char *verb)
 {
 	static const ViewCreate creates[DM_VIEWS] = {versions_create, changes_create, full_versions_create};
-	static const char *const suffixes[DM_VIEWS] = {"_versions", "_changes", "_sensitive_versions"};
 	static const char *const comments[DM_VIEWS] = {
 		"All versions of a datamill dataset; as of a moment: WHERE valid @> moment.",
 		"What changed in a datamill dataset at each effective date: I and U with the new values, D with the last "
