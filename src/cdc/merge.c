@@ -252,7 +252,7 @@ target_resolve(Merge *merge)
 
 	merge->target = dm_dataset_parse(merge->spec->target);
 	/* a plan makes the tables of a new dataset, too, and takes them back */
-	if (!merge->dry_run || !OidIsValid(dm_target_find(merge->target, merge->spec->target)))
+	if (!merge->dry_run || (!XactReadOnly && !OidIsValid(dm_target_find(merge->target, merge->spec->target))))
 		dm_dataset_lock(merge->target);
 	current = dm_target_find(merge->target, merge->spec->target);
 	merge->is_new = !OidIsValid(current);

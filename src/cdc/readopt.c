@@ -152,17 +152,20 @@ business_columns(Oid current, const DmSettings *settings)
 static TupleDesc
 columns_joined(TupleDesc plain, TupleDesc sensitive, List *keys)
 {
-	TupleDesc joined = CreateTemplateTupleDesc(plain->natts + sensitive->natts);
 	int count = plain->natts;
+	TupleDesc joined;
 
+	for (int i = 0; i < sensitive->natts; i++)
+		count += !dm_names_has(keys, NameStr(TupleDescAttr(sensitive, i)->attname));
+	joined = CreateTemplateTupleDesc(count);
 	for (int i = 0; i < plain->natts; i++)
 		TupleDescCopyEntry(joined, i + 1, plain, i + 1);
+	count = plain->natts;
 	for (int i = 0; i < sensitive->natts; i++)
 	{
 		if (!dm_names_has(keys, NameStr(TupleDescAttr(sensitive, i)->attname)))
 			TupleDescCopyEntry(joined, ++count, sensitive, i + 1);
 	}
-	joined->natts = count;
 	return joined;
 }
 

@@ -102,5 +102,5 @@ scope_parse(const char *scope)
 static bool
 is_star(const Node *node)
 {
-	return IsA(node, ColumnRef) && IsA(llast(castNode(ColumnRef, node)->fields), A_Star);
+	return IsA(node, ColumnRef) && IsA(llast(((const ColumnRef *) node)->fields), A_Star);
 }

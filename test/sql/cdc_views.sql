@@ -5,7 +5,7 @@ CREATE SCHEMA v;
 CREATE SCHEMA elsewhere;
 CREATE ROLE v_reader;
 CREATE FUNCTION v.state(view text) RETURNS text LANGUAGE sql AS $$
-  SELECT concat_ws(' | ', array_to_string(c.reloptions, ','), c.relacl::text, (SELECT string_agg(attname || ' ' || attacl::text, ',') FROM pg_attribute WHERE attrelid = c.oid AND attacl IS NOT NULL),
+  SELECT concat_ws(' | ', array_to_string(c.reloptions, ','), (SELECT string_agg(concat(grantee::regrole, ' ', privilege_type, ' ', is_grantable), ',' ORDER BY grantee, privilege_type) FROM aclexplode(c.relacl) WHERE grantee <> c.relowner), (SELECT string_agg(attname || ' ' || attacl::text, ',') FROM pg_attribute WHERE attrelid = c.oid AND attacl IS NOT NULL),
     obj_description(c.oid, 'pg_class'), (SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND attname IN ('v', 'n')))
   FROM pg_class c WHERE c.oid = view::regclass $$;
 SELECT inserted FROM datamill.cdc_merge('v.t', 'SELECT 1 AS id, 1 AS v', keys => '{id}', effective => '2026-01-01', options => '{"on_new_column": "add", "on_type_change": "widen"}');
