@@ -179,11 +179,22 @@ run_kept(const char *sql, const DmCatalogArgs *args)
 	return SPI_processed;
 }
 
+/* Raises 40001 unless the last statement gave the row: what was found before is changed or gone by another session. */
+static void
+row_require(uint64 row)
+{
+	if (!SPI_tuptable || row >= SPI_tuptable->numvals)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("what was asked about was changed by another session"),
+				 errhint("Try again.")));
+}
+
 /* Returns a value of the last statement's rows; valid until the scope ends. */
 Datum
 dm_catalog_value(uint64 row, int column, bool *is_null)
 {
-	Assert(row < SPI_tuptable->numvals);
+	row_require(row);
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, is_null);
 }
 
@@ -191,6 +202,7 @@ dm_catalog_value(uint64 row, int column, bool *is_null)
 char *
 dm_catalog_text(uint64 row, int column)
 {
+	row_require(row);
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 }
 

@@ -72,7 +72,7 @@ static void store_jobs(const DueJob *jobs, uint64 n);
 void
 dm_due_queue(TimestampTz now, List **replaced)
 {
-	DueRows rows = {.time = {.type = TIMESTAMPTZOID}};
+	DueRows rows = {.job_id = {.type = INT8OID}, .time = {.type = TIMESTAMPTZOID}};
 	DueJob *jobs;
 	uint64 n = read_jobs(now, &jobs);
 
@@ -84,7 +84,8 @@ dm_due_queue(TimestampTz now, List **replaced)
 	}
 	if (n == 0)
 		return;
-	store_rows(&rows);
+	if (rows.job_id.n > 0)
+		store_rows(&rows);
 	store_jobs(jobs, n);
 }
 

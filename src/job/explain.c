@@ -61,10 +61,12 @@ explain_server(StringInfo out)
 static void
 explain_state(StringInfo out, const DmJob *job, const DmCatalogArgs *args)
 {
-	dm_catalog_run(
-		"SELECT state_reason, not_before, failures, to_char(not_before AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS'), "
-		"not_before > now() FROM datamill.job_catalog WHERE job_id = $1",
-		args);
+	if (dm_catalog_run("SELECT state_reason, not_before, failures, to_char(not_before AT TIME ZONE $2, 'YYYY-MM-DD "
+					   "HH24:MI:SS'), "
+					   "not_before > now() FROM datamill.job_catalog WHERE job_id = $1",
+					   args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job \"%s\" was dropped", job->values[DM_JOB_NAME])));
 	appendStringInfo(out, "The job is %s", job->state);
 	if (dm_catalog_text(0, 1))
 		appendStringInfo(out, ": %s", dm_catalog_text(0, 1));
@@ -92,15 +94,16 @@ explain_times(StringInfo out, const DmJob *job, const DmCatalogArgs *args)
 		appendStringInfo(out, "Its schedule %s names no time to come.\n", schedule);
 	else
 	{
-		dm_catalog_run("SELECT to_char(next_due AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS'), next_due <= now() "
-					   "FROM datamill.job_catalog WHERE job_id = $1",
-					   args);
-		appendStringInfo(out,
-						 "By its schedule %s it %s due at %s %s.\n",
-						 schedule,
-						 strcmp(dm_catalog_text(0, 2), "t") == 0 ? "was" : "is",
-						 dm_catalog_text(0, 1),
-						 job->values[DM_JOB_TIMEZONE]);
+		/* another session may have changed or dropped the job since it was read */
+		if (dm_catalog_run("SELECT to_char(next_due AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS'), next_due <= now() "
+						   "FROM datamill.job_catalog WHERE job_id = $1 AND next_due IS NOT NULL",
+						   args) > 0)
+			appendStringInfo(out,
+							 "By its schedule %s it %s due at %s %s.\n",
+							 schedule,
+							 strcmp(dm_catalog_text(0, 2), "t") == 0 ? "was" : "is",
+							 dm_catalog_text(0, 1),
+							 job->values[DM_JOB_TIMEZONE]);
 	}
 	if (job->values[DM_JOB_WATCH])
 		appendStringInfo(out, "It watches %s.\n", job->values[DM_JOB_WATCH]);

@@ -58,6 +58,7 @@ static void print(ReturnSetInfo *result, const char *action, const char *job, co
 				  const char *after);
 static void trial_begin(Trial *trial);
 static void trial_end(const Trial *trial);
+static void trial_raise(const Trial *trial) pg_attribute_noreturn();
 
 /* set_pipeline(config, dry_run, prune) returns the differences. */
 PGDLLEXPORT Datum
@@ -70,11 +71,22 @@ dm_set_pipeline_sql(PG_FUNCTION_ARGS)
 	dm_job_check_context();
 	InitMaterializedSRF(fcinfo, 0);
 	dm_pipeline_read(PG_GETARG_DATUM(0), &pipeline);
-	if (dry_run)
-		trial_begin(&trial);
-	set_pipeline(&pipeline, PG_GETARG_BOOL(2), (ReturnSetInfo *) fcinfo->resultinfo);
-	if (dry_run)
-		trial_end(&trial);
+	if (!dry_run)
+	{
+		set_pipeline(&pipeline, PG_GETARG_BOOL(2), (ReturnSetInfo *) fcinfo->resultinfo);
+		return (Datum) 0;
+	}
+	trial_begin(&trial);
+	PG_TRY();
+	{
+		set_pipeline(&pipeline, PG_GETARG_BOOL(2), (ReturnSetInfo *) fcinfo->resultinfo);
+	}
+	PG_CATCH();
+	{
+		trial_raise(&trial);
+	}
+	PG_END_TRY();
+	trial_end(&trial);
 	return (Datum) 0;
 }
 
@@ -229,12 +241,20 @@ try_change(Change *change)
 	callback.arg = change->name;
 	error_context_stack = &callback;
 	trial_begin(&trial);
-	change->after = *change->before;
-	dm_job_change(&change->after,
-				  DirectFunctionCall2(jsonb_delete,
-									  change->wanted->options,
-									  CStringGetTextDatum(dm_job_field_name(DM_JOB_FOLLOWS))));
-	dm_job_reload(&change->after);
+	PG_TRY();
+	{
+		change->after = *change->before;
+		dm_job_change(&change->after,
+					  DirectFunctionCall2(jsonb_delete,
+										  change->wanted->options,
+										  CStringGetTextDatum(dm_job_field_name(DM_JOB_FOLLOWS))));
+		dm_job_reload(&change->after);
+	}
+	PG_CATCH();
+	{
+		trial_raise(&trial);
+	}
+	PG_END_TRY();
 	trial_end(&trial);
 	error_context_stack = callback.previous;
 	change->after.values[DM_JOB_FOLLOWS] = change->wanted->follows;
@@ -379,4 +399,17 @@ trial_end(const Trial *trial)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(trial->context);
 	CurrentResourceOwner = trial->owner;
+}
+
+/* In PG_CATCH: takes it back and raises the error again. */
+static void
+trial_raise(const Trial *trial)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(trial->context);
+	error = CopyErrorData();
+	FlushErrorState();
+	trial_end(trial);
+	ReThrowError(error);
 }

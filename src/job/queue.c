@@ -49,12 +49,14 @@ dm_run_queue(const char *name, const char *trigger, Datum arguments)
 	dm_catalog_begin(&scope);
 	run_id = dm_run_insert_now(job.job_id, trigger, arguments);
 	dm_catalog_end(&scope);
+	if (run_id == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job \"%s\" was dropped", name)));
 	return run_id;
 }
 
 /*
- * Inserts a run of a job for this moment, in a catalog scope, and returns its id. The moment is moved on by a microsecond while the job has
- * a run for it.
+ * Inserts a run of a job for this moment, in a catalog scope, and returns its id; 0 if there is no such job any more. The moment is moved on by a
+ * microsecond while the job has a run for it.
  */
 int64
 dm_run_insert_now(int64 job_id, const char *trigger, Datum arguments)
@@ -76,6 +78,9 @@ dm_run_insert_now(int64 job_id, const char *trigger, Datum arguments)
 				"run_id",
 				&args) > 0)
 			break;
+		args.n = 1;
+		if (dm_catalog_run("SELECT FROM datamill.job_catalog WHERE job_id = $1", &args) == 0)
+			return 0;
 	}
 	dm_shared_wake_at_commit();
 	return dm_catalog_int8(0, 1);

@@ -222,11 +222,12 @@ digest(const char *table, MemoryContext context)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	/* the name is quoted by format('%I.%I') */
-	if (SPI_execute(psprintf("SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), "
-							 "pg_catalog.sum(pg_catalog.hashtextextended(t::text, 0))) FROM ONLY %s t",
-							 table),
-					true,
-					0) != SPI_OK_SELECT)
+	if (SPI_execute(
+			psprintf("SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), "
+					 "pg_catalog.sum(pg_catalog.hashtextextended(ROW(t.*)::pg_catalog.text, 0))) FROM ONLY %s t",
+					 table),
+			true,
+			0) != SPI_OK_SELECT)
 		elog(ERROR, "table %s could not be read", table);
 	MemoryContextSwitchTo(context);
 	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);

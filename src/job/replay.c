@@ -58,7 +58,10 @@ dm_run_replay(const char *receipt, bool force)
 	dm_args_int8(&args, replay_of);
 	dm_args_int8(&args, job_of_run(replay_of, force));
 	dm_catalog_begin(&scope);
-	dm_catalog_run(INSERT_REPLAY, &args);
+	if (dm_catalog_run(INSERT_REPLAY, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the job of run " INT64_FORMAT " does not exist any more", replay_of)));
 	run_id = dm_catalog_int8(0, 1);
 	dm_catalog_end(&scope);
 	dm_shared_wake_at_commit();

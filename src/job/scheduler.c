@@ -28,7 +28,7 @@
 #include "job/sender.h"
 #include "job/shared.h"
 
-#define LOOK_AT_CLOCK_US (60 * USECS_PER_SEC)
+#define LOOK_US (60 * USECS_PER_SEC)
 #define AFTER_ERROR_US (5 * USECS_PER_SEC)
 #define POSTPONED_US (USECS_PER_SEC / 2)
 #define RESERVED_US (2 * USECS_PER_SEC)
@@ -328,30 +328,22 @@ next_stop(TimestampTz now)
 
 /*
  * Sleeps, unless somebody called since the tick began: a tick that waited for a lock or for a page that another process read has reset the
- * latch. Since the system's clock may be set while it does, it looks at it once a minute; that costs nothing else unless the clock was set.
+ * latch. The system's clock may be set while it sleeps, and a prepared transaction is committed without a word, so it looks once a minute in
+ * any case.
  */
 static void
 sleep_until(TimestampTz wake_at)
 {
 	static uint32 wait_event = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = Min(wake_at, now + LOOK_US);
 
 	if (wait_event == 0)
 		wait_event = dm_wait_event_make("DatamillScheduler");
-	for (;;)
-	{
-		TimestampTz before = GetCurrentTimestamp();
-		TimestampTz until = TIMESTAMP_IS_NOEND(wake_at) ? DT_NOEND : Min(wake_at, before + LOOK_AT_CLOCK_US);
-		int flags = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (TIMESTAMP_IS_NOEND(until) ? 0 : WL_TIMEOUT);
+	if (!dm_shared_scheduler_is_woken())
 		/* rounded up, lest it wakes too early */
-		long ms = TIMESTAMP_IS_NOEND(until) ? -1 : (long) Max((until - before + 999) / 1000, 0);
-		TimestampTz after;
-
-		if (dm_shared_scheduler_is_woken())
-			return;
-		if (WaitLatch(MyLatch, flags, ms, wait_event) & WL_LATCH_SET)
-			return;
-		after = GetCurrentTimestamp();
-		if (after >= wake_at || after < before || after - before > 2 * LOOK_AT_CLOCK_US)
-			return;
-	}
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 (long) Max((until - now + 999) / 1000, 0),
+						 wait_event);
 }

@@ -139,8 +139,9 @@ dm_load_target_open(const DmLoadSpec *spec)
 {
 	DmLoadTarget *target = palloc0(sizeof(DmLoadTarget));
 	Oid user = GetUserId();
+	const char *name = get_rel_name(spec->target);
 
-	if (!get_rel_name(spec->target))
+	if (!name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", spec->target)));
 	/* Who may write nothing there must not even make others wait. */
@@ -150,7 +151,9 @@ dm_load_target_open(const DmLoadSpec *spec)
 			ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(spec->target)), get_rel_name(spec->target));
 	target->spec = spec;
 	target->rel =
-		table_open(spec->target, spec->mode == DM_LOAD_REPLACE ? ShareRowExclusiveLock : RowExclusiveLock);
+		try_table_open(spec->target, spec->mode == DM_LOAD_REPLACE ? ShareRowExclusiveLock : RowExclusiveLock);
+	if (!target->rel)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"%s\" was dropped", name)));
 	target->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target->rel)),
 											  RelationGetRelationName(target->rel));
 	check_target(target);

@@ -120,12 +120,13 @@ verify(const DmPin *pin, Finding *finding)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		/* who wants to stop is not to be held up */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		/* who wants to stop is not to be held up */
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			ReThrowError(error);
 		finding->status = error->sqlerrcode == DM_ERRCODE_OBJECT_CHANGED ? "changed" : "not readable";
 		finding->found = error->message;
 	}
