@@ -37,6 +37,7 @@
 static List *partition_columns(Relation rel);
 static void key_add(Oid current, const DmDataset *dataset);
 static void columns_add(Oid current, TupleDesc columns, const DmDataset *dataset, Datum effective, int64 merge_id);
+static bool is_hash(const TupleTableSlot *slot, AttrNumber column, const pg_uuid_t *hash);
 static bool row_rehash(const DmShape *shape, TupleTableSlot *new);
 
 /* Returns the columns of a table that the source of a merge would give: not dropped, not generated. */
@@ -219,10 +220,10 @@ dm_adopt_check_table(Oid current, const DmDataset *dataset)
 	bool is_partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 
 	if ((rel->rd_rel->relkind != RELKIND_RELATION && !is_partitioned) || rel->rd_rel->relispartition ||
-		(has_subclass(current) && !is_partitioned) || has_superclass(current))
+		(!is_partitioned && find_inheritance_children(current, NoLock) != NIL) || has_superclass(current))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s is not an ordinary or partitioned table", dataset->name),
+				 errmsg("%s is not an ordinary or partitioned table", dm_relation_name(current)),
 				 errdetail("Views, foreign tables, partitions and tables that inherit cannot be adopted."),
 				 errhint("Create a dataset of another name and merge from it.")));
 	if (dataset->distributed_by)
@@ -232,13 +233,13 @@ dm_adopt_check_table(Oid current, const DmDataset *dataset)
 	if (rel->rd_rel->relhasrules)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s has rules", dataset->name),
+				 errmsg("%s has rules", dm_relation_name(current)),
 				 errdetail("A merge writes the table itself, past its rules."),
 				 errhint("Drop them.")));
 	if (rel->rd_rel->relrowsecurity && check_enable_rls(current, InvalidOid, false) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("row-level security hides rows of %s from the current user", dataset->name)));
+				 errmsg("row-level security hides rows of %s from the current user", dm_relation_name(current))));
 	table_close(rel, NoLock);
 }
 
@@ -342,6 +343,14 @@ dm_dataset_rehash(const DmDataset *dataset)
 	return dm_dataset_rewrite(dataset, row_rehash);
 }
 
+/* Does the column of a row hold this hash? Somebody may have set it to NULL. */
+static bool
+is_hash(const TupleTableSlot *slot, AttrNumber column, const pg_uuid_t *hash)
+{
+	return !slot->tts_isnull[column - 1] &&
+		   memcmp(DatumGetUUIDP(slot->tts_values[column - 1]), hash, sizeof(*hash)) == 0;
+}
+
 /* Gives a row its right hashes; false if it has them. A DmRewrite. */
 static bool
 row_rehash(const DmShape *shape, TupleTableSlot *new)
@@ -358,10 +367,10 @@ row_rehash(const DmShape *shape, TupleTableSlot *new)
 	}
 	dm_row_hash(shape->ops, values, nulls, shape->keys, shape->nkeys, key_hash->data);
 	dm_row_hash(shape->ops, values, nulls, shape->hashed, shape->nhashed, row_hash->data);
-	if (memcmp(DatumGetUUIDP(new->tts_values[shape->key_hash - 1]), key_hash, sizeof(*key_hash)) == 0 &&
-		memcmp(DatumGetUUIDP(new->tts_values[shape->row_hash - 1]), row_hash, sizeof(*row_hash)) == 0)
+	if (is_hash(new, shape->key_hash, key_hash) && is_hash(new, shape->row_hash, row_hash))
 		return false;
 	new->tts_values[shape->key_hash - 1] = UUIDPGetDatum(key_hash);
 	new->tts_values[shape->row_hash - 1] = UUIDPGetDatum(row_hash);
+	new->tts_isnull[shape->key_hash - 1] = new->tts_isnull[shape->row_hash - 1] = false;
 	return true;
 }

@@ -212,7 +212,8 @@ row_unset(const DmShape *shape, TupleTableSlot *new)
 {
 	Datum made_by = new->tts_values[shape->made_by - 1];
 
-	if (DatumGetChar(new->tts_values[shape->operation - 1]) == DatumGetChar(made_by))
+	if (new->tts_isnull[shape->made_by - 1] ||
+		DatumGetChar(new->tts_values[shape->operation - 1]) == DatumGetChar(made_by))
 		return false;
 	new->tts_values[shape->operation - 1] = made_by;
 	return true;

@@ -175,6 +175,7 @@ extern bool dm_name_is_added(const DmDataset *dataset, const char *name);
 extern char *dm_relation_name(Oid relid);
 extern char *dm_keys_equal(const DmDataset *dataset, const char *a, const char *b, bool numbered);
 extern int64 dm_dataset_next_merge(void);
+extern int64 dm_dataset_next_merge_above(int64 least);
 extern void dm_dataset_check_rights(const DmDataset *dataset, bool read_only);
 extern void dm_dataset_check_tables(const DmDataset *dataset);
 extern void dm_dataset_check_policies(Oid relid);

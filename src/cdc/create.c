@@ -336,7 +336,7 @@ table_adopt(const RangeVar *name, Oid current, const DmCreateSpec *spec, const D
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("the effective date must not be infinite")));
 	if (dm_dataset_is_former(current, &options->settings))
 	{
-		rows = dm_dataset_readopt(name, current, spec->keys, options, dataset, merge_id, &moment);
+		rows = dm_dataset_readopt(name, current, spec->keys, options, dataset, &merge_id, &moment);
 		effective = dm_effective_make(dataset->effective_type, moment);
 	}
 	else

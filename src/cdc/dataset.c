@@ -32,6 +32,9 @@
 #define LOCK_OF_TABLE 1
 #define LOCK_OF_NAME 2
 
+/* By how much numbers of merges may be put on at once. */
+#define MAX_MERGES_AHEAD INT64CONST(1000000000)
+
 /* What of a dataset changes with merges and with its settings. */
 typedef struct DatasetState
 {
@@ -448,6 +451,35 @@ dm_keys_equal(const DmDataset *dataset, const char *a, const char *b, bool numbe
 	return psprintf("ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.=) ROW(%s)::pg_catalog.record",
 					columns[0].data,
 					columns[1].data);
+}
+
+/*
+ * Returns a new merge id that is higher than one that rows bear, which came from another database. Raises 22003 if that is higher than a merge can
+ * have had: the numbers are everybody's.
+ */
+int64
+dm_dataset_next_merge_above(int64 least)
+{
+	int64 id = dm_dataset_next_merge();
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(least)};
+	DmCatalogScope scope;
+
+	if (id > least)
+		return id;
+	if (least - id > MAX_MERGES_AHEAD)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("rows bear the number " INT64_FORMAT " of a merge, which none can have had", least)));
+	dm_catalog_begin(&scope);
+	dm_catalog_execute("SELECT setval('datamill.merge_catalog_merge_id_seq', greatest($1, last_value)) FROM "
+					   "datamill.merge_catalog_merge_id_seq",
+					   1,
+					   types,
+					   values,
+					   NULL);
+	dm_catalog_end(&scope);
+	return dm_dataset_next_merge();
 }
 
 /* Returns a new merge id. */

@@ -64,12 +64,7 @@ dm_history_find(const DmDataset *dataset, Oid history, Datum effective)
 		bool is_equal = false;
 		int index = -1;
 
-		if (key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 ||
-			key->parttypid[0] != dataset->effective_type)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("history table \"%s\" is not partitioned by ranges of the end of versions",
-							RelationGetRelationName(rel))));
+		dm_history_check_partitions(dataset, rel);
 		if (desc->nparts > 0)
 			index = bounds->indexes[partition_range_datum_bsearch(
 										key->partsupfunc, key->partcollation, bounds, 1, &effective, &is_equal) +
@@ -80,6 +75,21 @@ dm_history_find(const DmDataset *dataset, Oid history, Datum effective)
 	}
 	table_close(rel, NoLock);
 	return found;
+}
+
+/* Raises 55000 unless a partitioned history is partitioned by ranges of the end of versions. */
+void
+dm_history_check_partitions(const DmDataset *dataset, Relation history)
+{
+	PartitionKey key = RelationGetPartitionKey(history);
+
+	if (key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 ||
+		key->parttypid[0] != dataset->effective_type ||
+		key->partattrs[0] != get_attnum(RelationGetRelid(history), dataset->settings.names[DM_NAME_END]))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("history table \"%s\" is not partitioned by ranges of the end of versions",
+						RelationGetRelationName(history))));
 }
 
 /* As dm_history_find, but makes the partition if there is none. The dataset is locked against other merges. */
@@ -266,6 +276,7 @@ partitions_drop(const DmDataset *dataset, Oid history, Datum older_than, DmPrune
 	ListCell *cell;
 	int64 rows = 0;
 
+	dm_history_check_partitions(dataset, rel);
 	for (int i = 0; desc->nparts > 0 && i < bounds->ndatums; i++)
 	{
 		TimestampTz end;

@@ -14,6 +14,7 @@ typedef struct DmPruned
 	int64 rows;		  /* removed, in dropped partitions or one by one */
 } DmPruned;
 
+extern void dm_history_check_partitions(const DmDataset *dataset, Relation history);
 extern Oid dm_history_find(const DmDataset *dataset, Oid history, Datum effective);
 extern Oid dm_history_make(const DmDataset *dataset, Oid history, Datum effective);
 extern void dm_history_prune(const char *target, TimestampTz older_than, DmPruned *pruned);

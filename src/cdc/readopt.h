@@ -10,6 +10,6 @@
 
 extern bool dm_dataset_is_former(Oid current, const DmSettings *settings);
 extern int64 dm_dataset_readopt(const RangeVar *target, Oid current, List *keys, const DmMergeOptions *options,
-								DmDataset *dataset, int64 merge_id, TimestampTz *effective);
+								DmDataset *dataset, int64 *merge_id, TimestampTz *effective);
 
 #endif

@@ -109,9 +109,10 @@ dm_running_check(const RangeVar *target)
 			strcmp(running->target->relname, target->relname) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("dataset %s is being merged by this session",
+					 errmsg("dataset %s is being written by this session",
 							quote_qualified_identifier(target->schemaname, target->relname)),
-					 errdetail("A function of the merge's source or a trigger cannot change its target."),
-					 errhint("Do that before the merge or after it.")));
+					 errdetail("What a merge or an undo calls, functions of its source and triggers, cannot change "
+							   "its target."),
+					 errhint("Do that before or after it.")));
 	}
 }

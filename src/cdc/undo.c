@@ -26,11 +26,13 @@
 #include "cdc/cdc.h"
 #include "cdc/citus.h"
 #include "cdc/feed.h"
+#include "cdc/target.h"
 #include "cdc/undo_part.h"
 #include "receipt/receipt.h"
 #include "rows/table_leaves.h"
 
-static void dataset_open(const char *target, DmDataset *dataset);
+static const RangeVar *dataset_open(const char *target, DmDataset *dataset);
+static char *undo_make(const DmDataset *dataset, DmUndoCounts *counts);
 static char *merge_forget(const DmDataset *dataset, int64 *ended);
 static void ended_check(const DmDataset *dataset, int64 ended, int64 restored);
 static void shards_undo(const DmDataset *dataset, DmUndoCounts *counts);
@@ -43,44 +45,63 @@ char *
 dm_cdc_undo(const char *target, DmUndoCounts *counts)
 {
 	DmDataset dataset;
+	DmRunning running;
+	char *volatile id = NULL;
+
+	PreventCommandIfReadOnly("cdc_undo()");
+	PreventCommandIfParallelMode("cdc_undo()");
+	memset(counts, 0, sizeof(*counts));
+	dm_running_begin(&running, dataset_open(target, &dataset));
+	PG_TRY();
+	{
+		id = undo_make(&dataset, counts);
+	}
+	PG_FINALLY();
+	{
+		dm_running_end(&running);
+	}
+	PG_END_TRY();
+	return id;
+}
+
+/* Takes the last merge of the dataset, which is open, back; returns the id of the undo's receipt. */
+static char *
+undo_make(const DmDataset *dataset, DmUndoCounts *counts)
+{
 	DmReceipt *receipt;
 	DmReceiptOutput output = {0};
 	DmUndoCounts sensitive = {0};
 	char *undone;
 	int64 ended;
 
-	PreventCommandIfReadOnly("cdc_undo()");
-	PreventCommandIfParallelMode("cdc_undo()");
-	memset(counts, 0, sizeof(*counts));
-	dataset_open(target, &dataset);
-	if (dataset.last_merge == 0)
+	if (dataset->last_merge == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("dataset %s has no merge to take back", dataset.name)));
-	undone = merge_forget(&dataset, &ended);
-	if (dataset.distributed_by)
-		shards_undo(&dataset, counts);
+				 errmsg("dataset %s has no merge to take back", dataset->name)));
+	undone = merge_forget(dataset, &ended);
+	if (dataset->distributed_by)
+		shards_undo(dataset, counts);
 	receipt = dm_receipt_begin(
 		"cdc_undo",
-		dataset.name,
-		psprintf("{\"merge_id\": " INT64_FORMAT ", \"receipt\": \"%s\"}", dataset.last_merge, undone));
+		dataset->name,
+		psprintf("{\"merge_id\": " INT64_FORMAT ", \"receipt\": \"%s\"}", dataset->last_merge, undone));
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (OidIsValid(dataset.feed))
-		events_undo(&dataset, counts);
-	else if (!dataset.distributed_by)
-		dm_undo_part(&dataset, dataset.current, dataset.history, counts);
-	if (OidIsValid(dataset.sensitive))
+	if (OidIsValid(dataset->feed))
+		events_undo(dataset, counts);
+	else if (!dataset->distributed_by)
+		dm_undo_part(dataset, dataset->current, dataset->history, counts);
+	if (OidIsValid(dataset->sensitive))
 	{
-		dm_undo_part(&dataset, dataset.sensitive, dataset.sensitive_history, &sensitive);
-		ended_check(&dataset, ended, sensitive.restored);
+		dm_undo_part(dataset, dataset->sensitive, dataset->sensitive_history, &sensitive);
+		ended_check(dataset, ended, sensitive.restored);
 	}
-	if (!OidIsValid(dataset.feed))
-		ended_check(&dataset, ended, counts->restored);
+	if (!OidIsValid(dataset->feed))
+		ended_check(dataset, ended, counts->restored);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	counts->merge_id = dataset.last_merge;
-	output.uri = dataset.name;
+	counts->merge_id = dataset->last_merge;
+	output.uri = dataset->name;
 	output.counts = psprintf(
 		"{\"removed\": " INT64_FORMAT ", \"restored\": " INT64_FORMAT "}", counts->removed, counts->restored);
 	dm_receipt_output(receipt, &output);
@@ -119,8 +140,8 @@ dm_cdc_restate(const DmMergeSpec *spec, DmMergeCounts *counts)
 	return dm_cdc_merge(spec, counts);
 }
 
-/* Finds the dataset of a target, locks it and checks rights. Raises if there is none. */
-static void
+/* Finds the dataset of a target, locks it and checks rights. Raises if there is none. Returns its name. */
+static const RangeVar *
 dataset_open(const char *target, DmDataset *dataset)
 {
 	RangeVar *name = dm_dataset_parse(target);
@@ -136,10 +157,12 @@ dataset_open(const char *target, DmDataset *dataset)
 	LockRelationOid(dataset->history, ShareRowExclusiveLock);
 	if (dataset->distributed_by)
 		dm_citus_colocate(dataset);
-	if (!OidIsValid(dataset->sensitive))
-		return;
-	LockRelationOid(dataset->sensitive, ShareRowExclusiveLock);
-	LockRelationOid(dataset->sensitive_history, ShareRowExclusiveLock);
+	if (OidIsValid(dataset->sensitive))
+	{
+		LockRelationOid(dataset->sensitive, ShareRowExclusiveLock);
+		LockRelationOid(dataset->sensitive_history, ShareRowExclusiveLock);
+	}
+	return name;
 }
 
 /*

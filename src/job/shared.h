@@ -64,6 +64,7 @@ extern bool dm_shared_is_there(void);
 /* Sessions: wakes the scheduler of this database (starting it, if need be) when the transaction commits. */
 extern void dm_shared_wake_at_commit(void);
 /* The same at once, for any database. */
+extern void dm_shared_rescan(void);
 extern void dm_shared_wake(Oid database);
 /* Ends a run of this database, whose row the transaction took away, when it commits. */
 extern void dm_shared_stop_at_commit(int64 run_id);

@@ -24,18 +24,73 @@ SELECT * FROM datamill.cdc_undo('re.t');
 
 -- rows from another database have numbers of merges that may come here
 SELECT datamill.drop_dataset('re.t', keep_tables => true);
-UPDATE re.t SET merge_id = 9223372036854775807;
-UPDATE re.t_history SET merge_id = 9223372036854775806, ended_merge_id = 9223372036854775807;
 DROP VIEW re.t_changes;
+UPDATE re.t_history SET ended_merge_id = 9223372036854775807;
+SELECT datamill.create_dataset('re.t', '{id}', options => '{"untracked": ["u"]}');
+SELECT last_value AS last FROM datamill.merge_catalog_merge_id_seq \gset
+UPDATE re.t_history SET ended_merge_id = :last + 6, merge_id = :last + 5;
+UPDATE re.t SET merge_id = :last + 6;
 SELECT datamill.create_dataset('re.t', '{id}', options => '{"untracked": ["u"], "history_index": "key"}');
-SELECT count(*) FROM re.t_versions WHERE merge_id > (SELECT max(merge_id) FROM datamill.merges);
+SELECT count(*) FROM re.t_versions WHERE merge_id >= (SELECT max(merge_id) FROM datamill.merges);
 SELECT updated FROM datamill.cdc_merge('re.t', 'SELECT 2 AS id, 5 AS v, 1 AS u', effective => '2026-01-06', mode => 'delta');
 SELECT removed, restored FROM datamill.cdc_undo('re.t');
 SELECT * FROM datamill.check_dataset('re.t');
 SELECT effective, operation, id, v FROM re.t_changes ORDER BY 1, 2, 3;
 
+-- tables that only look like a dataset's
+SELECT datamill.drop_dataset('re.t', keep_tables => true);
+ALTER TABLE re.t ALTER operation DROP NOT NULL;
+SELECT datamill.create_dataset('re.t', '{id}');
+ALTER TABLE re.t ALTER operation SET NOT NULL;
+DROP VIEW re.t_versions, re.t_changes;
+ALTER TABLE re.t_history ALTER ended_by TYPE text;
+SELECT datamill.create_dataset('re.t', '{id}');
+ALTER TABLE re.t_history ALTER ended_by TYPE "char" USING ended_by::"char";
+BEGIN;
+UPDATE re.t SET eff_start_date = 'infinity';
+SELECT datamill.create_dataset('re.t', '{id}');
+ROLLBACK;
+BEGIN;
+UPDATE re.t_history SET eff_end_date = '2000-01-01';
+SELECT datamill.create_dataset('re.t', '{id}');
+ROLLBACK;
+ALTER TABLE re.t_history RENAME TO t_hidden;
+CREATE VIEW re.t_history AS TABLE re.t_hidden;
+SELECT datamill.create_dataset('re.t', '{id}');
+DROP VIEW re.t_history;
+CREATE TABLE re.t_history (LIKE re.t_hidden) PARTITION BY LIST (id);
+SELECT datamill.create_dataset('re.t', '{id}', options => '{"history_partition": "month"}');
+DROP TABLE re.t_history;
+CREATE TABLE re.t_history (LIKE re.t_hidden) PARTITION BY RANGE (eff_start_date);
+SELECT datamill.create_dataset('re.t', '{id}', options => '{"history_partition": "month"}');
+DROP TABLE re.t_history;
+ALTER TABLE re.t_hidden RENAME TO t_history;
+CREATE TABLE re.child () INHERITS (re.t_history);
+SELECT datamill.create_dataset('re.t', '{id}');
+DROP TABLE re.child;
+SELECT datamill.create_dataset('re.t', '{id}', options => '{"null_keys": "allow"}');
+SELECT datamill.create_dataset('re.t', '{id}', options => '{"effective_type": "timestamptz"}');
+-- hashes that are not there are made
+ALTER TABLE re.t ALTER key_hash DROP NOT NULL, ALTER row_hash DROP NOT NULL;
+SELECT datamill.create_dataset('re.t', '{id}');
+ALTER TABLE re.t ALTER key_hash SET NOT NULL, ALTER row_hash SET NOT NULL;
+SELECT datamill.create_dataset('re.t', '{id}', options => '{"untracked": ["u"]}');
+ALTER TABLE re.t ALTER key_hash DROP NOT NULL, ALTER row_hash DROP NOT NULL;
+UPDATE re.t SET key_hash = NULL, row_hash = NULL;
+SELECT datamill.alter_dataset('re.t', '{"untracked": []}');
+SELECT * FROM datamill.check_dataset('re.t');
+-- an undo is not called in an undo
+CREATE FUNCTION re.again() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM datamill.cdc_undo('re.t'); RETURN NULL; END$$;
+SELECT inserted, updated FROM datamill.cdc_merge('re.t', 'SELECT i AS id, i + 100 AS v, 1 AS u FROM generate_series(1, 3) i', effective => '2026-02-01');
+SELECT updated FROM datamill.cdc_merge('re.t', 'SELECT i AS id, i + 200 AS v, 1 AS u FROM generate_series(1, 3) i', effective => '2026-02-02');
+CREATE TRIGGER again BEFORE UPDATE ON re.t FOR EACH STATEMENT EXECUTE FUNCTION re.again();
+SELECT * FROM datamill.cdc_undo('re.t');
+DROP TRIGGER again ON re.t;
+SELECT restored FROM datamill.cdc_undo('re.t');
+
 -- without its history it starts anew
 SELECT datamill.drop_dataset('re.t', keep_tables => true);
+ALTER TABLE re.t ALTER key_hash SET NOT NULL, ALTER row_hash SET NOT NULL;
 DROP TABLE re.t_history CASCADE;
 SELECT datamill.create_dataset('re.t', '{id}');
 SELECT id, v, operation, valid FROM re.t_versions ORDER BY id;
