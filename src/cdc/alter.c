@@ -73,6 +73,8 @@ dm_dataset_alter(const char *target, Jsonb *options)
 				 errhint("Create another dataset with it and merge the rows of this one into it.")));
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	if (dataset.settings.stamp != before.settings.stamp)
+		dm_dataset_views_lock(&before);
 	if (dataset.settings.stamp && !before.settings.stamp)
 		stamp_set(&dataset);
 	else if (before.settings.stamp && !dataset.settings.stamp)

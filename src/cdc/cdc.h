@@ -197,6 +197,7 @@ extern void dm_dataset_execute(const char *sql);
 
 /* dataset_views.c */
 extern void dm_dataset_views_create(DmDataset *dataset, const DmKeptViews *kept);
+extern void dm_dataset_views_lock(const DmDataset *dataset);
 extern void dm_dataset_views_find(DmDataset *dataset);
 extern void dm_dataset_views_replace(DmDataset *dataset);
 extern DmKeptViews *dm_dataset_views_drop(const DmDataset *dataset);

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -70,6 +71,19 @@ dm_dataset_views_find(DmDataset *dataset)
 		dataset->views[i] = get_relname_relid(psprintf("%s%s", get_rel_name(dataset->current), suffixes[i]),
 											  get_rel_namespace(dataset->current));
 	dm_dataset_views_replace(dataset);
+}
+
+/* Locks the views before their tables are altered: who reads a view locks it before its tables, too. */
+void
+dm_dataset_views_lock(const DmDataset *dataset)
+{
+	for (int i = 0; i < DM_VIEWS; i++)
+	{
+		Oid view = dm_dataset_view(dataset, i);
+
+		if (OidIsValid(view))
+			LockRelationOid(view, AccessExclusiveLock);
+	}
 }
 
 /* Gives the views of a dataset the columns that its tables have now, in place; those that others dropped are made again. */

@@ -137,6 +137,7 @@ column_add(DmDataset *dataset, Form_pg_attribute offered)
 	error_context_stack = &callback;
 	dm_null_check_type(offered->atttypid, offered->atttypmod);
 	error_context_stack = callback.previous;
+	dm_dataset_views_lock(dataset);
 	dm_dataset_execute(psprintf("ALTER TABLE %s ADD COLUMN %s %s DEFAULT NULL",
 								dm_relation_name(dataset->current),
 								quote_identifier(name),
