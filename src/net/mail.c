@@ -42,6 +42,9 @@ dm_mail_make(const DmHttpConfig *config, DmMail *mail)
 	set_option(curl_easy_setopt(held->easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps"));
 	set_option(curl_easy_setopt(
 		held->easy, CURLOPT_USE_SSL, (long) (mail->require_tls ? CURLUSESSL_ALL : CURLUSESSL_NONE)));
+	/* curl would take a connection of a mail before that needed no TLS */
+	set_option(curl_easy_setopt(held->easy, CURLOPT_FRESH_CONNECT, 1L));
+	set_option(curl_easy_setopt(held->easy, CURLOPT_FORBID_REUSE, 1L));
 	set_option(curl_easy_setopt(held->easy, CURLOPT_MAIL_FROM, mail->from));
 	set_option(curl_easy_setopt(held->easy, CURLOPT_MAIL_RCPT, *recipients));
 	if (mail->username)

@@ -146,6 +146,16 @@ like(settled('refused'), qr/^test\|failed\|1\|1\|RCPT failed: 550: 550 5.1.1 no 
 is(settled('later'), 'test|sent|1|3', 'greylisting is waited for');
 becomes("SELECT attempts > 1 AND last_error ~ 'STARTTLS not supported' FROM datamill.notifications WHERE notifier = 'insecure'", 't', 'no mail without TLS');
 becomes("SELECT attempts > 1 AND last_error ~ '535' FROM datamill.notifications WHERE notifier = 'wrong'", 't', 'a wrong password is tried again');
+# ... not even where the process has a connection to that server from a mail before, which another, slow one keeps alive
+sql(qq{SELECT datamill.create_notifier('held', 'webhook', '{"url": "http://127.0.0.1:$http/slow/held"}'); SELECT datamill.test_notifier('held')});
+becomes("SELECT state FROM datamill.notifications WHERE notifier = 'held'", 'sending', 'a process that goes on');
+sql("SELECT datamill.test_notifier('plain')");
+like(settled('plain'), qr/sent/, '... sends a mail without TLS');
+sql("UPDATE datamill.outbox_catalog SET attempts = 0, last_error = NULL, next_attempt_at = now() WHERE notifier_id = (SELECT notifier_id FROM datamill.notifier_catalog WHERE name = 'insecure')");
+becomes("SELECT attempts > 0 AND state <> 'sending' AND last_error ~ 'STARTTLS not supported' FROM datamill.notifications WHERE notifier = 'insecure'", 't', '... and still none that needs it');
+is(sql("SELECT state FROM datamill.notifications WHERE notifier = 'held'"), 'sending', '... all by that process');
+sql("SELECT datamill.drop_notifier('held'); SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'datamill notifier'");
+becomes("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'datamill notifier'", '0', 'the process has ended');
 sql(qq{SELECT datamill.drop_notifier('insecure'); SELECT datamill.alter_notifier('wrong', secret => '{"password": "$password"}')});
 like(settled('wrong'), qr/^test\|sent\|1\|\d+$/, '... until it is put right');
 
