@@ -37,7 +37,6 @@ static const char *const alterable[] = {"deletes",
 static void options_check(Jsonb *options);
 static void feed_check(const DmDataset *dataset, Jsonb *options);
 static void settings_merge(DmDataset *dataset, Jsonb *options);
-static bool names_equal(List *a, List *b);
 static void stamp_set(const DmDataset *dataset);
 static bool row_set(const DmShape *shape, TupleTableSlot *new);
 static bool row_unset(const DmShape *shape, TupleTableSlot *new);
@@ -66,7 +65,7 @@ dm_dataset_alter(const char *target, Jsonb *options)
 	dataset = before;
 	settings_merge(&dataset, options);
 	dm_dataset_check_settings(&dataset, dm_dataset_columns(&before));
-	if (!names_equal(dataset.settings.previous, before.settings.previous))
+	if (!dm_names_same(dataset.settings.previous, before.settings.previous))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("kind 3 cannot be given to or taken from a column of an existing dataset"),
@@ -87,8 +86,8 @@ dm_dataset_alter(const char *target, Jsonb *options)
 	dm_dataset_set(&dataset);
 	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
-	if (!names_equal(dataset.untracked, before.untracked) ||
-		!names_equal(dataset.settings.keep_first, before.settings.keep_first))
+	if (!dm_names_same(dataset.untracked, before.untracked) ||
+		!dm_names_same(dataset.settings.keep_first, before.settings.keep_first))
 		dm_dataset_rehash(&dataset);
 	PopActiveSnapshot();
 }
@@ -174,20 +173,6 @@ settings_merge(DmDataset *dataset, Jsonb *options)
 	dataset->untracked = untracked;
 	if (given->has_deletes)
 		dataset->close_deletes = given->close_deletes;
-}
-
-/* True if both lists have the same names, in whatever order. */
-static bool
-names_equal(List *a, List *b)
-{
-	ListCell *cell;
-
-	foreach (cell, a)
-	{
-		if (!dm_names_has(b, lfirst(cell)))
-			return false;
-	}
-	return list_length(a) == list_length(b);
 }
 
 /* Adds the column that keeps what made a version, where operation will tell what the last merge found. */

@@ -21,7 +21,6 @@
 #define OPERATION(letter) "'" letter "'::pg_catalog.\"char\""
 
 static char *columns_list(const DmCitusNames *names, const char *prefix, const int *columns, int count);
-static char *keys_equal(const DmCitusNames *names, const char *a, const char *b);
 static char *any_differs(const DmCitusNames *names, const int *columns, int count);
 static char *is_operation(const DmCitusNames *names, const char *operation);
 static char *is_of_merge(const DmCitusNames *names, const char *alias, DmName name);
@@ -100,7 +99,7 @@ dm_citus_find_changed_sql(const DmCitusNames *names)
 					 "FROM %s s LEFT JOIN %s c ON %s WHERE c.%s IS NULL OR %s OR %s",
 					 names->stage,
 					 names->dataset->name,
-					 keys_equal(names, "s", "c"),
+					 dm_keys_equal(names->dataset, "s.", "c.", false),
 					 operation,
 					 tracked,
 					 any_differs(names, shape->untracked, shape->nuntracked));
@@ -127,7 +126,7 @@ dm_citus_find_missing_sql(const DmCitusNames *names, const char *scope)
 					columns_list(names, "c.", shape->keys, shape->nkeys),
 					from,
 					names->stage,
-					keys_equal(names, "c", "s"),
+					dm_keys_equal(names->dataset, "c.", "s.", false),
 					dm_name_quoted(names->dataset, DM_NAME_ROW_HASH));
 }
 
@@ -181,7 +180,7 @@ dm_citus_close_sql(const DmCitusNames *names)
 					values.data,
 					names->dataset->name,
 					names->changes,
-					keys_equal(names, "c", "p"),
+					dm_keys_equal(names->dataset, "c.", "p.", false),
 					is_operation(names, "U"),
 					is_operation(names, "D"));
 }
@@ -193,7 +192,7 @@ dm_citus_delete_sql(const DmCitusNames *names)
 	return psprintf("DELETE FROM %s c USING %s p WHERE %s AND %s",
 					names->dataset->name,
 					names->changes,
-					keys_equal(names, "c", "p"),
+					dm_keys_equal(names->dataset, "c.", "p.", false),
 					is_operation(names, "D"));
 }
 
@@ -225,8 +224,11 @@ dm_citus_update_sql(const DmCitusNames *names)
 					 key_hash,
 					 row_hash,
 					 row_hash);
-	appendStringInfo(
-		&sql, "FROM %s p WHERE %s AND %s", names->changes, keys_equal(names, "c", "p"), is_operation(names, "U"));
+	appendStringInfo(&sql,
+					 "FROM %s p WHERE %s AND %s",
+					 names->changes,
+					 dm_keys_equal(names->dataset, "c.", "p.", false),
+					 is_operation(names, "U"));
 	return sql.data;
 }
 
@@ -238,7 +240,7 @@ dm_citus_refresh_sql(const DmCitusNames *names)
 					names->dataset->name,
 					assignments(names, names->shape->untracked, names->shape->nuntracked),
 					names->changes,
-					keys_equal(names, "c", "p"),
+					dm_keys_equal(names->dataset, "c.", "p.", false),
 					is_operation(names, "N"));
 }
 
@@ -292,7 +294,7 @@ dm_citus_sample_sql(const DmCitusNames *names, char operation, int limit)
 						 "%s s LEFT JOIN %s p ON %s WHERE %s OR %s",
 						 names->stage,
 						 names->changes,
-						 keys_equal(names, "s", "p"),
+						 dm_keys_equal(names->dataset, "s.", "p.", false),
 						 is_other,
 						 is_operation(names, letter));
 	else if (operation == 'X')
@@ -300,9 +302,9 @@ dm_citus_sample_sql(const DmCitusNames *names, char operation, int limit)
 						 "%s c LEFT JOIN %s s ON %s LEFT JOIN %s p ON %s WHERE s.%s IS NULL AND %s",
 						 names->dataset->name,
 						 names->stage,
-						 keys_equal(names, "c", "s"),
+						 dm_keys_equal(names->dataset, "c.", "s.", false),
 						 names->changes,
-						 keys_equal(names, "c", "p"),
+						 dm_keys_equal(names->dataset, "c.", "p.", false),
 						 dm_name_quoted(names->dataset, DM_NAME_ROW_HASH),
 						 is_other);
 	else
@@ -333,7 +335,7 @@ dm_citus_rehash_sql(const DmCitusNames *names)
 					row_hash,
 					row_hash,
 					names->stage,
-					keys_equal(names, "c", "s"));
+					dm_keys_equal(names->dataset, "c.", "s.", false));
 }
 
 /* Reads the business columns of the versions that the merge ended. */
@@ -385,7 +387,7 @@ dm_citus_restore_sql(const DmCitusNames *names)
 					 row_hash,
 					 dm_relation_name(RelationGetRelid(names->history)),
 					 names->stage,
-					 keys_equal(names, "h", "s"),
+					 dm_keys_equal(names->dataset, "h.", "s.", false),
 					 is_of_merge(names, "h", DM_NAME_ENDED_MERGE));
 	return sql.data;
 }
@@ -451,31 +453,6 @@ is_operation(const DmCitusNames *names, const char *operation)
 	return psprintf("p.%s OPERATOR(pg_catalog.=) '%s'::pg_catalog.\"char\"",
 					dm_name_quoted(names->dataset, DM_NAME_OPERATION),
 					operation);
-}
-
-/* Returns the condition that two aliases have the same key, none of whose columns is NULL, by the types' own `=`. */
-static char *
-keys_equal(const DmCitusNames *names, const char *a, const char *b)
-{
-	const DmShape *shape = names->shape;
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	for (int i = 0; i < shape->nkeys; i++)
-	{
-		const char *name = column_name(names, shape->keys[i]);
-		Oid type = TupleDescAttr(shape->wanted, shape->keys[i])->atttypid;
-
-		appendStringInfo(&sql,
-						 "%s%s.%s %s %s.%s",
-						 i == 0 ? "" : " AND ",
-						 a,
-						 name,
-						 dm_operator_quoted(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr),
-						 b,
-						 name);
-	}
-	return sql.data;
 }
 
 /*

@@ -339,29 +339,27 @@ last_effective_read(const DmDataset *dataset, TimestampTz *effective)
 	const char *start = dm_name_quoted(dataset, DM_NAME_START);
 	const char *end = dm_name_quoted(dataset, DM_NAME_END);
 	const char *history = dm_relation_name(dataset->history);
-	bool is_null;
-	Datum last;
-
-	(void) value_read(
-		psprintf("SELECT true FROM (SELECT %1$s AS x FROM %2$s UNION ALL SELECT %1$s FROM %3$s UNION ALL "
-				 "SELECT %4$s FROM %3$s) v WHERE NOT pg_catalog.isfinite(x) UNION ALL SELECT true FROM %3$s "
-				 "WHERE %4$s OPERATOR(pg_catalog.<) %1$s LIMIT 1",
+	const char *dates =
+		psprintf("(SELECT %1$s AS x FROM %2$s UNION ALL SELECT %1$s FROM %3$s UNION ALL SELECT %4$s FROM %3$s) v",
 				 start,
 				 dataset->name,
 				 history,
-				 end),
-		&is_null);
+				 end);
+	bool is_null;
+	Datum last;
+
+	(void) value_read(psprintf("SELECT true FROM %s WHERE NOT pg_catalog.isfinite(x) UNION ALL SELECT true FROM %s "
+							   "WHERE %s OPERATOR(pg_catalog.<) %s LIMIT 1",
+							   dates,
+							   history,
+							   end,
+							   start),
+					  &is_null);
 	if (!is_null)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("versions of %s have infinite dates, or end before they start", dataset->name)));
-	last = value_read(psprintf("SELECT pg_catalog.max(x)::pg_catalog.timestamptz FROM (SELECT %1$s AS x FROM %2$s "
-							   "UNION ALL SELECT %1$s FROM %3$s UNION ALL SELECT %4$s FROM %3$s) v",
-							   start,
-							   dataset->name,
-							   history,
-							   end),
-					  &is_null);
+	last = value_read(psprintf("SELECT pg_catalog.max(x)::pg_catalog.timestamptz FROM %s", dates), &is_null);
 	if (!is_null)
 		*effective = DatumGetTimestampTz(last);
 	return !is_null;
