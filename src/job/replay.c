@@ -80,9 +80,8 @@ run_of_receipt(const char *receipt)
 	dm_args_text(&args, receipt);
 	dm_catalog_begin(&scope);
 	if (dm_catalog_run(
-			"SELECT r.run_id FROM datamill.receipt_log r WHERE r.id = $2 AND EXISTS (SELECT FROM pg_roles o "
-			"WHERE o.oid = r.owner AND pg_has_role($1, o.oid, 'USAGE')) ORDER BY r.run_id DESC NULLS "
-			"LAST LIMIT 1",
+			"SELECT r.run_id FROM datamill.receipt_log r WHERE r.id = $2 AND pg_has_role($1, r.owner, 'USAGE') "
+			"ORDER BY r.run_id DESC NULLS LAST LIMIT 1",
 			&args) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -209,7 +209,7 @@
 /* Of edges that many receipts have, the last receipt counts; a circle ends at an edge that was met before, at the latest with the depth. */
 #define READ_LINEAGE                                                                                               \
 	"WITH RECURSIVE edge AS MATERIALIZED (SELECT DISTINCT ON (l.source, l.target) l.* FROM datamill.lineage l "    \
-	"WHERE EXISTS (SELECT FROM pg_roles o WHERE o.oid = l.owner AND pg_has_role($1, o.oid, 'USAGE')) "             \
+	"WHERE pg_has_role($1, l.owner, 'USAGE') "                                                                     \
 	"ORDER BY l.source, l.target, l.receipt_no DESC), "                                                            \
 	"up(source, target, depth) AS (SELECT e.source, e.target, 1 FROM edge e WHERE e.target = $2 AND $3 <> 'down' " \
 	"UNION SELECT e.source, e.target, u.depth + 1 FROM up u JOIN edge e ON e.target = u.source "                   \

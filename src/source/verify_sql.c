@@ -87,10 +87,10 @@ find_receipt(Datum id, Datum receipt_no, bool is_last)
 	dm_args_add(&args, TEXTOID, id, false);
 	dm_args_add(&args, INT8OID, receipt_no, is_last);
 	dm_catalog_begin(&scope);
-	if (dm_catalog_run("SELECT r.receipt_no FROM datamill.receipt_log r WHERE r.id = $2 AND r.receipt_no = "
-					   "coalesce($3, r.receipt_no) AND EXISTS (SELECT FROM pg_roles o WHERE o.oid = r.owner AND "
-					   "pg_has_role($1, o.oid, 'USAGE')) ORDER BY r.receipt_no DESC LIMIT 1",
-					   &args) == 0)
+	if (dm_catalog_run(
+			"SELECT r.receipt_no FROM datamill.receipt_log r WHERE r.id = $2 AND r.receipt_no = "
+			"coalesce($3, r.receipt_no) AND pg_has_role($1, r.owner, 'USAGE') ORDER BY r.receipt_no DESC LIMIT 1",
+			&args) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("receipt \"%s\" does not exist", TextDatumGetCString(id)),

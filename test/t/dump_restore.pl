@@ -87,6 +87,7 @@ is($other->safe_psql('c', "SELECT string_agg(current_table || ' ' || owner, ', '
 is($other->safe_psql('c', "SELECT string_agg(dataset || ' ' || (merged_by::text), ', ' ORDER BY dataset::text, merge_id) FROM datamill.merges") =~ s/ \d{10}/ ?/gr, 'anns ?, anns ?, bobs bob, caras ?', '... merges, too');
 is($other->safe_psql('c', "SELECT count(*), count(DISTINCT owner), bool_and(state = 'active') FROM datamill.job_catalog WHERE name = 'nightly'"), '3|3|t', '... jobs of one name stay apart');
 is($other->safe_psql('c', "SELECT count(*) FROM datamill.receipts") , $node->safe_psql('a', 'SELECT count(*) FROM datamill.receipts'), '... and receipts');
+is($other->safe_psql('c', "SELECT count(*) FROM datamill.receipts r, LATERAL (SELECT count(*) FROM datamill.verify_receipt(r.id)) v WHERE r.definition LIKE '%anns%'"), '2', '... which a superuser may have verified, whosever they were');
 is($other->safe_psql('c', "SET ROLE eve; SELECT count(*) FROM datamill.merges; SELECT count(*) FROM datamill.receipts; SELECT count(*) FROM datamill.jobs") =~ s/\n/ /gr, '0 0 0', 'none of it is a stranger\'s');
 is($other->safe_psql('c', "SELECT updated FROM datamill.cdc_merge('anns', 'SELECT 1 AS id, 3 AS v', effective => '2026-01-03'); SELECT count(*) FROM datamill.check_dataset('anns')"), "1\n0", 'a merge goes on');
 
